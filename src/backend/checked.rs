@@ -1,0 +1,123 @@
+//! The one door to a backend: every call passes here, and here the contract is asserted.
+//!
+//! What comes from above is asserted, because the frontend has checked what came from the client.
+//! What comes from below is asserted too: a backend that returns half a buffer is a bug here, not
+//! a problem of the guest. After a flush has failed nothing can be promised, so the door stays
+//! shut until the backend is opened again.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{Backend, Geometry, Medium};
+use crate::base::{Buf, Error, Extent, Refusal, Result, StatusRun, ZeroMode};
+
+/// A backend whose contract is asserted on every call.
+#[derive(Debug)]
+pub struct Checked {
+    medium: Medium,
+    geometry: Geometry,
+    poisoned: AtomicBool,
+}
+
+impl Checked {
+    /// Guards `medium`.
+    pub fn new(medium: Medium) -> Self {
+        let geometry = medium.geometry();
+        let Geometry {
+            size,
+            block,
+            preferred_block,
+            ..
+        } = geometry;
+        assert!(block.is_power_of_two() && block <= 4096, "block {block}");
+        assert!(preferred_block.is_power_of_two() && preferred_block >= block);
+        assert_eq!(size % block, 0, "a backend ends at a block");
+        Self {
+            medium,
+            geometry,
+            poisoned: AtomicBool::new(false),
+        }
+    }
+
+    /// What stands behind the door, for tests that break it.
+    pub fn medium(&self) -> &Medium {
+        &self.medium
+    }
+
+    fn check(&self, at: Extent) -> Result<()> {
+        let Geometry { size, block, .. } = self.geometry;
+        assert!(at.fits(size), "{at:?} lies beyond the end, {size}");
+        assert!(at.is_aligned(block), "{at:?} is not aligned to {block}");
+        assert!(!at.is_empty(), "a request for nothing at {at:?}");
+        self.check_poison()
+    }
+
+    fn check_poison(&self) -> Result<()> {
+        match self.poisoned.load(Ordering::Acquire) {
+            true => Err(Error::Poisoned),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Backend for Checked {
+    fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    async fn read(&self, at: Extent, buf: Buf) -> Result<Buf> {
+        self.check(at)?;
+        assert_eq!(buf.len(), at.len(), "a buffer as long as what is read");
+        let buf = self.medium.read(at, buf).await?;
+        assert_eq!(buf.len(), at.len(), "all that was asked for");
+        Ok(buf)
+    }
+
+    async fn write(&self, offset: u64, data: Buf) -> Result<()> {
+        let at = Extent::new(offset, data.len() as u64).expect("a range on the backend");
+        self.check(at)?;
+        self.medium.write(offset, data).await
+    }
+
+    async fn flush(&self) -> Result<()> {
+        self.check_poison()?;
+        let flushed = self.medium.flush().await;
+        if let Err(error) = flushed {
+            self.poisoned.store(true, Ordering::Release);
+            tracing::error!(%error, "a flush failed; the backend takes no more requests");
+        }
+        // A flush that began before another failed proves nothing either.
+        self.check_poison()?;
+        flushed
+    }
+
+    async fn discard(&self, at: Extent) -> Result<()> {
+        self.check(at)?;
+        self.medium.discard(at).await
+    }
+
+    async fn write_zeroes(&self, at: Extent, mode: ZeroMode) -> Result<()> {
+        self.check(at)?;
+        let written = self.medium.write_zeroes(at, mode).await;
+        let unsupported = Err(Error::Refused(Refusal::NotSupported));
+        assert!(
+            mode.only_if_fast || written != unsupported,
+            "zeroes can always be written slowly"
+        );
+        written
+    }
+
+    async fn status(&self, at: Extent, runs_max: usize) -> Result<Vec<StatusRun>> {
+        self.check(at)?;
+        assert!(runs_max > 0, "room for a run");
+        let runs = self.medium.status(at, runs_max).await?;
+        let bytes: u64 = runs.iter().map(|run| run.bytes).sum();
+        assert!(!runs.is_empty() && runs.len() <= runs_max);
+        assert!(bytes <= at.bytes(), "{bytes} bytes described of {at:?}");
+        assert!(runs.iter().all(|run| run.bytes > 0), "a run of nothing");
+        assert!(
+            runs.windows(2).all(|pair| pair[0].status != pair[1].status),
+            "neighbours that should be one run"
+        );
+        Ok(runs)
+    }
+}

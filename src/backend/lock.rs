@@ -1,0 +1,38 @@
+//! A lock on an open file, so that two servers never write the same disk.
+//!
+//! Open file description locks (`fcntl(2)`) belong to the open file, not to the process, and end
+//! with it however it ends. They are advisory: they hold between servers that ask, which QEMU's
+//! do. A writer locks the whole file exclusively and so excludes readers too, because what they
+//! read would change under them.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use super::Access;
+
+/// Locks all of `file` for `access`; `false` if somebody else holds a lock against that.
+///
+/// # Errors
+/// If the file cannot be locked at all.
+pub(super) fn try_lock(file: &OwnedFd, access: Access) -> io::Result<bool> {
+    let kind = match access {
+        Access::Read => libc::F_RDLCK,
+        Access::Write => libc::F_WRLCK,
+    };
+    // SAFETY: a flock is plain data, for which all zeroes are valid.
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    lock.l_type = i16::try_from(kind).expect("a lock type is a small number");
+    lock.l_whence = i16::try_from(libc::SEEK_SET).expect("a small number");
+    // Length 0 means to the end, however far that moves.
+    lock.l_len = 0;
+    // SAFETY: the descriptor is open and `lock` outlives the call.
+    let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
+    if result == 0 {
+        return Ok(true);
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::EAGAIN | libc::EACCES) => Ok(false),
+        _ => Err(error),
+    }
+}

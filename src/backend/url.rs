@@ -1,0 +1,98 @@
+//! The names that people give to backends.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::base::{OpenError, size};
+
+/// Where a backend is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Location {
+    /// `file:PATH` or just a path: a file or a block device.
+    File(PathBuf),
+    /// `mem:SIZE`: memory that is gone when the server ends.
+    Mem(u64),
+    /// `null:SIZE`: reads give zeroes, writes go nowhere.
+    Null(u64),
+}
+
+const FORMS: &str = "use file:PATH, mem:SIZE or null:SIZE";
+
+impl Location {
+    /// Reads a backend URL.
+    ///
+    /// # Errors
+    /// One line that names the URL and says which forms there are.
+    pub fn parse(url: &str) -> Result<Self, OpenError> {
+        let refuse = |why: String| OpenError::new(format!("'{url}'"), why, FORMS);
+        let sized = |text: &str| match size::parse(text).map_err(refuse)? {
+            0 => Err(refuse("a disk of no bytes".to_owned())),
+            bytes if bytes % 512 != 0 => Err(refuse("not a multiple of 512 bytes".to_owned())),
+            bytes if bytes > i64::MAX.unsigned_abs() => Err(refuse("more than 8 EiB".to_owned())),
+            bytes => Ok(bytes),
+        };
+        let (scheme, rest) = match url.split_once(':') {
+            // A colon after a slash belongs to a path.
+            Some((scheme, rest)) if !scheme.contains('/') => (scheme, rest),
+            _ => ("file", url),
+        };
+        match (scheme, rest) {
+            ("file", "") => Err(refuse("names no file".to_owned())),
+            ("file", path) => Ok(Self::File(path.into())),
+            ("mem", text) => sized(text).map(Self::Mem),
+            ("null", text) => sized(text).map(Self::Null),
+            _ => Err(refuse(format!("'{scheme}' is no kind of backend"))),
+        }
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::Mem(bytes) => write!(f, "mem:{}", size::format(*bytes)),
+            Self::Null(bytes) => write!(f, "null:{}", size::format(*bytes)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_is_read_and_shown() {
+        for (url, shown) in [
+            ("file:/a/b", "file:/a/b"),
+            ("/a/b:c", "file:/a/b:c"),
+            ("disk.img", "file:disk.img"),
+            ("./odd:name", "file:./odd:name"),
+            ("mem:1G", "mem:1G"),
+            ("null:512", "null:512"),
+        ] {
+            let location = Location::parse(url).expect(url);
+            assert_eq!(location.to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn what_is_no_url_is_refused_with_the_forms() {
+        for url in [
+            "",
+            "file:",
+            "mem:",
+            "mem:0",
+            "mem:1000",
+            "null:x",
+            "http://a/b",
+            "mem:9000P",
+        ] {
+            let error = Location::parse(url).expect_err(url).to_string();
+            assert!(
+                error.contains(url) && error.contains("file:PATH"),
+                "{error}"
+            );
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Every bound in one place. A wait in the data path is bounded by one of these, and the comment
+//! says what happens when the bound is reached.
+
+use std::time::Duration;
+
+/// One kibibyte.
+pub const KIB: usize = 1 << 10;
+/// One mebibyte.
+pub const MIB: usize = 1 << 20;
+
+/// The most data that one request carries, either way: 32 MiB, the NBD protocol's default maximum
+/// payload and what QEMU's client sends at most. A longer read is refused; a longer write is
+/// drained and refused.
+pub const PAYLOAD_BYTES_MAX: usize = 32 * MIB;
+
+/// Requests that one connection may have unanswered. At the bound the server stops reading from
+/// that connection, so the client is held back by its own socket.
+pub const CONNECTION_REQUESTS_MAX: usize = 256;
+
+/// Payload bytes that one connection may hold in the server, in requests or in replies that the
+/// client has not taken yet. At the bound the server stops reading from that connection. One
+/// request always fits.
+pub const CONNECTION_BYTES_MAX: usize = 2 * PAYLOAD_BYTES_MAX;
+
+/// Payload bytes that all connections of one reactor hold together. At the bound connections wait
+/// for each other; one that has not taken a reply for [`SEND_STALL`] while others wait is closed.
+pub const REACTOR_BYTES_MAX: usize = 512 * MIB;
+
+/// Connections that a server holds at once. Further ones are closed as soon as they are accepted.
+pub const CONNECTIONS_MAX: usize = 8192;
+
+/// How long a client may take from connecting to the end of its handshake. Then it is closed.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What is encrypted and sent at once on a TLS connection, in bytes.
+pub const TLS_SEND_BYTES: usize = 256 * KIB;
+
+/// How long a client may refuse its replies while other clients wait for the memory they occupy.
+pub const SEND_STALL: Duration = Duration::from_secs(10);
+
+/// How long a connection that is ending waits for its client to take the last replies. Then it is
+/// closed; what the client was told is done is done either way.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest option that a client may send with data in it, in bytes: an export name of
+/// [`NAME_BYTES_MAX`] and a few hundred metadata context queries. A longer one is drained and
+/// refused; one longer than a payload is answered by closing.
+pub const OPTION_BYTES_MAX: usize = 64 * KIB;
+
+/// Options that one client may send before it must have chosen an export. Then it is closed.
+pub const OPTIONS_MAX: usize = 1024;
+
+/// The longest string of the NBD protocol, in bytes (proto.md, "Conventions").
+pub const NAME_BYTES_MAX: usize = 4096;
+
+/// What a connection's receive buffer starts with, in bytes: three writes of 4 KiB, or 585 requests
+/// without payload. It is nearly all that an idle connection costs. It doubles when a receive fills
+/// it, and is halved when one leaves it nearly empty.
+pub const RECEIVE_BYTES_MIN: usize = 16 * KIB;
+
+/// What a connection's receive buffer grows to, in bytes: 62 writes of 4 KiB.
+pub const RECEIVE_BYTES_MAX: usize = 256 * KIB;
+
+/// What one send gathers at most, in pieces: the kernel's `UIO_MAXIOV`.
+pub const GATHER_PIECES_MAX: usize = 1024;
+
+/// What a connection asks the kernel to hold of unsent replies, in bytes, so that a burst of
+/// replies leaves in one send. The kernel may grant less.
+pub const SOCKET_BYTES: usize = 2 * MIB;
+
+/// Extents that one block status reply describes at most; the protocol allows 2^20. The client
+/// asks again from where the reply ended.
+pub const STATUS_RUNS_MAX: usize = 1024;
+
+/// Free buffers that one thread keeps for reuse, in bytes. Above it, memory goes back at once.
+pub const POOL_BYTES_MAX: usize = 32 * MIB;
+
+/// Entries of a reactor's submission queue. A full queue is submitted and goes on.
+pub const RING_ENTRIES: u32 = 1024;
+
+/// How long a reactor with little to do looks for work before it sleeps: a wake-up costs a client
+/// at queue depth 1 about as much as the whole request. Bounded so that idle means 0 % CPU.
+pub const SPIN: Duration = Duration::from_micros(50);
+
+/// Threads that run the system calls that a ring has no operation for.
+pub const BLOCKING_THREADS: usize = 2;
+
+/// Reactor threads at most.
+pub const THREADS_MAX: usize = 256;
+
+const _: () = assert!(CONNECTION_BYTES_MAX >= 2 * PAYLOAD_BYTES_MAX);
+const _: () = assert!(REACTOR_BYTES_MAX >= CONNECTION_BYTES_MAX);
+const _: () = assert!(RECEIVE_BYTES_MIN.is_power_of_two() && RECEIVE_BYTES_MAX.is_power_of_two());
+const _: () = assert!(RECEIVE_BYTES_MIN < RECEIVE_BYTES_MAX);
+const _: () =
+    assert!(OPTION_BYTES_MAX > 2 * NAME_BYTES_MAX && OPTION_BYTES_MAX < PAYLOAD_BYTES_MAX);

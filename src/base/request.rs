@@ -1,0 +1,169 @@
+//! A request, from the moment it is understood until its answer consumes it.
+
+use super::{Buf, Extent, Result};
+
+/// One request for a disk.
+#[derive(Debug)]
+pub struct Request {
+    /// The obligation to answer.
+    pub ticket: Ticket,
+    /// What is asked for.
+    pub op: Op,
+}
+
+/// What is asked of a disk. Extents lie on the disk: the frontend has checked them.
+#[derive(Debug)]
+pub enum Op {
+    /// Read `at`; answered by [`Answer::Data`].
+    Read {
+        /// Where; at most [`PAYLOAD_BYTES_MAX`](super::limits::PAYLOAD_BYTES_MAX) bytes.
+        at: Extent,
+    },
+    /// Write `data` from `offset`.
+    Write {
+        /// Where, in bytes.
+        offset: u64,
+        /// What.
+        data: Buf,
+        /// Whether it must survive a power loss before it is answered.
+        durability: Durability,
+    },
+    /// Make everything that was answered before survive a power loss.
+    Flush,
+    /// The bytes of `at` are not needed any more; they may read as anything afterwards.
+    Discard {
+        /// Where.
+        at: Extent,
+        /// Whether it must be durable before it is answered.
+        durability: Durability,
+    },
+    /// Make `at` read as zeroes.
+    WriteZeroes {
+        /// Where.
+        at: Extent,
+        /// How.
+        mode: ZeroMode,
+        /// Whether it must survive a power loss before it is answered.
+        durability: Durability,
+    },
+    /// `at` will be read soon; a hint.
+    Cache {
+        /// Where.
+        at: Extent,
+    },
+    /// What is allocated in `at`; answered by [`Answer::Status`].
+    Status {
+        /// Where.
+        at: Extent,
+        /// How many runs to describe at most, at least one.
+        runs_max: usize,
+    },
+}
+
+/// When a write is answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Durability {
+    /// As soon as reads see it: the volatile write cache of a disk.
+    Cached,
+    /// Once it would survive a power loss: force unit access (FUA).
+    Durable,
+}
+
+/// How zeroes are to be written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ZeroMode {
+    /// Space may be given back (a hole), which a later write has to find again.
+    pub may_unmap: bool,
+    /// Only if it is faster than writing zeroes as data; otherwise refuse with
+    /// [`Refusal::NotSupported`](super::Refusal::NotSupported), and at once.
+    pub only_if_fast: bool,
+}
+
+/// What a request gets when it went well.
+#[derive(Debug)]
+pub enum Answer {
+    /// It is done.
+    Done,
+    /// The bytes that were asked for, all of them.
+    Data(Buf),
+    /// What is allocated.
+    Status(Vec<StatusRun>),
+}
+
+/// A run of bytes of one allocation status.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StatusRun {
+    /// How long the run is.
+    pub bytes: u64,
+    /// What is known of it.
+    pub status: Status,
+}
+
+/// The allocation status of a run of bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Status {
+    /// Space is allocated; the contents are unknown.
+    Data,
+    /// Space is allocated, and it reads as zeroes.
+    AllocatedZero,
+    /// No space is allocated, and it reads as zeroes.
+    Hole,
+}
+
+/// The obligation to answer one request. Answering consumes it, so a request cannot be answered
+/// twice; dropping it unanswered is a bug, which debug builds report at the place of the drop.
+#[derive(Debug)]
+#[must_use]
+pub struct Ticket {
+    cookie: u64,
+}
+
+/// The answer to one request, on its way back to the client.
+#[derive(Debug)]
+pub struct Reply {
+    /// What the client calls the request.
+    pub cookie: u64,
+    /// How it went.
+    pub result: Result<Answer>,
+}
+
+impl Ticket {
+    /// A ticket for the request that its client calls `cookie`.
+    pub fn new(cookie: u64) -> Self {
+        Self { cookie }
+    }
+
+    /// Settles the obligation.
+    pub fn answer(self, result: Result<Answer>) -> Reply {
+        let cookie = self.cookie;
+        std::mem::forget(self);
+        Reply { cookie, result }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        debug_assert!(
+            std::thread::panicking(),
+            "request {:#x} was dropped unanswered",
+            self.cookie
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "dropped unanswered")]
+    #[cfg(debug_assertions)]
+    fn a_dropped_ticket_is_noticed() {
+        drop(Ticket::new(7));
+    }
+
+    #[test]
+    fn an_answer_carries_the_cookie() {
+        assert_eq!(Ticket::new(7).answer(Ok(Answer::Done)).cookie, 7);
+    }
+}

@@ -1,0 +1,197 @@
+//! `bedplate serve`: exports disks until it is told to stop.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::log::{Log, LogFormat};
+use crate::backend::Location;
+use crate::base::OpenError;
+use crate::control::{ExportName, RawSettings, Service, Settings, TlsSettings, check_threads};
+use crate::env::{Address, Asked, Operator, raise_descriptor_limit};
+use crate::frontend::nbd::TlsFiles;
+
+const EXAMPLES: &str = "\
+Examples:
+  bedplate serve --raw disk=/srv/disk.img --nbd unix:/run/bedplate.sock
+  bedplate serve --raw disk=/dev/sdb --nbd 127.0.0.1:10809
+  bedplate serve --config /etc/bedplate.toml
+
+Config file (TOML); what the command line says is added, and wins:
+  threads = 2
+  nbd = [\"unix:/run/bedplate/nbd.sock\", \"127.0.0.1:10809\"]
+  [tls]
+  certificate = \"/etc/bedplate/tls/server.pem\"
+  key = \"/etc/bedplate/tls/server.key\"
+  client_ca = \"/etc/bedplate/tls/ca.pem\"     # only clients with a certificate of this authority
+  optional = false                            # true: clients may do without TLS
+  [raw.disk]
+  url = \"/srv/disk.img\"
+  read_only = false
+  description = \"what people are told\"
+
+Backend URLs: file:PATH or PATH (a file or a block device), mem:SIZE, null:SIZE.
+BEDPLATE_LOG=debug logs more. SIGTERM finishes what is in flight, flushes and exits;
+SIGHUP opens the log file again.";
+
+/// Export disks over NBD until told to stop.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct ServeArgs {
+    /// The config file.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Export the backend at URL, as it is, under NAME.
+    #[arg(long, value_name = "NAME=URL", value_parser = parse_raw)]
+    raw: Vec<(ExportName, Location)>,
+
+    /// Let clients only read the export NAME of --raw.
+    #[arg(long, value_name = "NAME", value_parser = ExportName::new)]
+    read_only: Vec<ExportName>,
+
+    /// Listen for NBD clients at unix:PATH or HOST:PORT.
+    #[arg(long, value_name = "ADDRESS", value_parser = Address::parse)]
+    nbd: Vec<Address>,
+
+    /// The server's certificate (PEM). With it clients must use TLS.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+
+    /// The server's private key (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+
+    /// Let only clients in whose certificate this authority (PEM) has signed.
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_client_ca: Option<PathBuf>,
+
+    /// Let clients do without TLS.
+    #[arg(long, requires = "tls_certificate")]
+    tls_optional: bool,
+
+    /// Reactor threads; one a core without it.
+    #[arg(long, value_name = "N", value_parser = parse_threads)]
+    threads: Option<usize>,
+
+    /// The form of the log.
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    log_format: LogFormat,
+
+    /// Log to FILE instead of standard error.
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<PathBuf>,
+}
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// One line that says what could not be opened, or that something could not be flushed.
+pub(super) fn run(args: ServeArgs) -> Result<(), OpenError> {
+    let log = Log::start(args.log_format, args.log_file.as_deref())?;
+    let settings = settings(args)?;
+    let unusable = |error| OpenError::new("signals", error, "");
+    let mut operator = Operator::listen().map_err(unusable)?;
+    raise_descriptor_limit();
+    let service = Service::start(&settings)?;
+    announce(&service);
+    while operator.wait() == Asked::Reopen {
+        log.reopen();
+    }
+    tracing::info!("stopping");
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    operator.end_at_once_if_asked_again();
+    service.stop()
+}
+
+fn settings(args: ServeArgs) -> Result<Settings, OpenError> {
+    let mut settings = match &args.config {
+        Some(path) => Settings::read(path)?,
+        None => Settings::default(),
+    };
+    if let Some(threads) = args.threads {
+        settings.threads = Some(threads);
+    }
+    settings.nbd.extend(args.nbd);
+    for (name, location) in args.raw {
+        let raw = RawSettings {
+            location,
+            read_only: false,
+            description: String::new(),
+        };
+        if settings.raw.insert(name.clone(), raw).is_some() {
+            let why = "there are two exports of this name";
+            return Err(OpenError::new(name.as_str(), why, "give each its own"));
+        }
+    }
+    for name in args.read_only {
+        match settings.raw.get_mut(&name) {
+            Some(raw) => raw.read_only = true,
+            None => {
+                let remedy = "name one that --raw or the config file makes";
+                return Err(OpenError::new(
+                    name.as_str(),
+                    "there is no such export",
+                    remedy,
+                ));
+            }
+        }
+    }
+    if let (Some(certificate), Some(key)) = (args.tls_certificate, args.tls_key) {
+        settings.tls = Some(TlsSettings {
+            files: TlsFiles {
+                certificate,
+                key,
+                client_ca: args.tls_client_ca,
+            },
+            optional: args.tls_optional,
+        });
+    }
+    complete(settings)
+}
+
+/// Refuses settings that would serve nothing to nobody.
+fn complete(settings: Settings) -> Result<Settings, OpenError> {
+    if settings.raw.is_empty() {
+        let remedy = "name a disk with --raw NAME=URL or in the config file";
+        return Err(OpenError::new(
+            "serve",
+            "there is nothing to export",
+            remedy,
+        ));
+    }
+    if settings.nbd.is_empty() {
+        let remedy = "name an address with --nbd unix:PATH or --nbd HOST:PORT";
+        return Err(OpenError::new(
+            "serve",
+            "there is nowhere to listen",
+            remedy,
+        ));
+    }
+    Ok(settings)
+}
+
+fn announce(service: &Service) {
+    let uris = service.uris().join(" ");
+    tracing::info!(uris, "serving");
+    let mut out = std::io::stdout();
+    // Nobody may be reading; that is no reason not to serve.
+    let _ = writeln!(out, "ready: {uris}").and_then(|()| out.flush());
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+}
+
+fn parse_threads(text: &str) -> Result<usize, String> {
+    let threads = text
+        .parse()
+        .map_err(|_| format!("'{text}' is not a number"))?;
+    check_threads(threads)
+}
+
+fn parse_raw(text: &str) -> Result<(ExportName, Location), String> {
+    let (name, url) = text
+        .split_once('=')
+        .ok_or_else(|| format!("'{text}' is not NAME=URL"))?;
+    let location = Location::parse(url).map_err(|error| error.to_string())?;
+    Ok((ExportName::new(name)?, location))
+}

@@ -1,0 +1,145 @@
+//! A running server: volumes open, sockets bound, reactors at work.
+
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+use super::ExportName;
+use super::export_name::percent_encode;
+use super::settings::{RawSettings, Settings};
+use crate::backend;
+use crate::base::OpenError;
+use crate::env::{Address, Handle, Listener, Runtime};
+use crate::frontend::nbd::proto::TlsPolicy;
+use crate::frontend::nbd::{Server, TlsServer};
+use crate::volume::{Access, Catalog, RawDisk, Volume};
+
+/// A server at work.
+#[derive(Debug)]
+pub struct Service {
+    runtime: Runtime,
+    nbd: Arc<Server>,
+    catalog: Arc<Catalog>,
+    addresses: Vec<Address>,
+    tls: bool,
+}
+
+impl Service {
+    /// Opens everything that `settings` names and serves it. Nothing listens before everything is
+    /// open.
+    ///
+    /// # Errors
+    /// One line that says what could not be opened and what to do.
+    pub fn start(settings: &Settings) -> Result<Self, OpenError> {
+        let catalog = Arc::new(Catalog::default());
+        for (name, raw) in &settings.raw {
+            catalog.add(Arc::new(open_raw(name, raw)?));
+        }
+        let tls = settings.tls.as_ref();
+        let policy = match tls {
+            None => TlsPolicy::Off,
+            Some(tls) if tls.optional => TlsPolicy::Optional,
+            Some(_) => TlsPolicy::Required,
+        };
+        let loaded = tls.map(|tls| TlsServer::load(&tls.files)).transpose()?;
+        let nbd = Server::new(Arc::clone(&catalog), loaded, policy);
+        let listeners: Vec<Listener> = settings
+            .nbd
+            .iter()
+            .map(Listener::bind)
+            .collect::<Result<_, _>>()?;
+        let addresses = listeners
+            .iter()
+            .map(|listener| listener.address().clone())
+            .collect();
+        let runtime = start_runtime(settings.threads)?;
+        for listener in listeners {
+            listen(&nbd, listener, runtime.handles());
+        }
+        Ok(Self {
+            runtime,
+            nbd,
+            catalog,
+            addresses,
+            tls: tls.is_some(),
+        })
+    }
+
+    /// Every way to reach every export, as NBD URIs.
+    pub fn uris(&self) -> Vec<String> {
+        let secure = if self.tls { "s" } else { "" };
+        let uri = |address: &Address, name: &str| match address {
+            Address::Unix(path) => {
+                let path = percent_encode(&path.display().to_string());
+                format!("nbd{secure}+unix:///{name}?socket={path}")
+            }
+            Address::Tcp(address) => format!("nbd{secure}://{address}/{name}"),
+        };
+        let volumes = self.catalog.all();
+        let names: Vec<String> = volumes
+            .iter()
+            .map(|volume| percent_encode(volume.name()))
+            .collect();
+        self.addresses
+            .iter()
+            .flat_map(|address| names.iter().map(move |name| uri(address, name)))
+            .collect()
+    }
+
+    /// Stops: accepts no more, finishes what is in flight, flushes every volume, ends.
+    ///
+    /// # Errors
+    /// If a volume could not be flushed, so that something may be lost that was not promised.
+    pub fn stop(self) -> Result<(), OpenError> {
+        let (done, wait) = std::sync::mpsc::channel();
+        let nbd = Arc::clone(&self.nbd);
+        let volumes = self.catalog.all();
+        self.runtime.handles()[0].spawn(move || async move {
+            nbd.drain().await;
+            let mut outcome = Ok(());
+            for volume in volumes {
+                if let Err(error) = volume.flush().await {
+                    let remedy = "check the disk beneath it before it is used again";
+                    outcome = Err(OpenError::new(volume.name(), error, remedy));
+                }
+            }
+            // Whoever waits for it is there until it comes.
+            let _ = done.send(outcome);
+        });
+        let outcome = wait.recv();
+        self.runtime.stop();
+        outcome.unwrap_or_else(|_| Err(OpenError::new("stopping", "a reactor ended early", "")))
+    }
+}
+
+fn open_raw(name: &ExportName, raw: &RawSettings) -> Result<Volume, OpenError> {
+    let (access, backend_access) = match raw.read_only {
+        true => (Access::Read, backend::Access::Read),
+        false => (Access::Write, backend::Access::Write),
+    };
+    let backend = backend::open(&raw.location, backend_access)?;
+    let disk = RawDisk::new(backend);
+    let description = match raw.description.as_str() {
+        "" => format!("raw {}", raw.location),
+        text => text.to_owned(),
+    };
+    Ok(Volume::new(
+        name.as_str().to_owned(),
+        description,
+        access,
+        disk,
+    ))
+}
+
+fn start_runtime(threads: Option<usize>) -> Result<Runtime, OpenError> {
+    let threads = threads.unwrap_or_else(|| available_parallelism().map_or(1, usize::from));
+    Runtime::start(threads).map_err(|error| {
+        let remedy = "io_uring needs Linux 6.1 or newer and kernel.io_uring_disabled=0";
+        OpenError::new("starting the reactors", error, remedy)
+    })
+}
+
+fn listen(nbd: &Arc<Server>, listener: Listener, reactors: &[Handle]) {
+    let nbd = Arc::clone(nbd);
+    let all = reactors.to_vec();
+    reactors[0].spawn(move || nbd.accept(listener, all));
+}

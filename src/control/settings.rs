@@ -1,0 +1,209 @@
+//! What the operator wants served, from the config file and the command line.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::ExportName;
+use crate::backend::Location;
+use crate::base::OpenError;
+use crate::base::limits::THREADS_MAX;
+use crate::env::Address;
+use crate::frontend::nbd::TlsFiles;
+
+/// Everything that a server is told. What is here is well-formed; whether it can be opened shows
+/// when it is.
+#[derive(Debug, Default)]
+pub struct Settings {
+    /// Reactor threads; `None` for one a core.
+    pub threads: Option<usize>,
+    /// Where to listen for NBD clients.
+    pub nbd: Vec<Address>,
+    /// How to speak TLS, if at all.
+    pub tls: Option<TlsSettings>,
+    /// Backends to export as they are, by name.
+    pub raw: BTreeMap<ExportName, RawSettings>,
+}
+
+/// How a server speaks TLS.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TlsSettings {
+    /// Where the certificates are.
+    pub files: TlsFiles,
+    /// Whether clients may do without.
+    pub optional: bool,
+}
+
+/// A backend that is exported as it is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RawSettings {
+    /// Where it is.
+    pub location: Location,
+    /// Whether clients may only read it.
+    pub read_only: bool,
+    /// What people are told about it.
+    pub description: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    threads: Option<usize>,
+    #[serde(default)]
+    nbd: Vec<String>,
+    tls: Option<FileTls>,
+    #[serde(default)]
+    raw: BTreeMap<String, FileRaw>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileTls {
+    certificate: PathBuf,
+    key: PathBuf,
+    client_ca: Option<PathBuf>,
+    #[serde(default)]
+    optional: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileRaw {
+    url: String,
+    #[serde(default)]
+    read_only: bool,
+    #[serde(default)]
+    description: String,
+}
+
+const REMEDY: &str = "see 'bedplate serve --help' for the keys";
+
+impl Settings {
+    /// Reads the config file at `path`.
+    ///
+    /// # Errors
+    /// One line that names the file, the key and what is wrong with it.
+    pub fn read(path: &Path) -> Result<Self, OpenError> {
+        let file = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| OpenError::new(&file, error, "name a config file with --config"))?;
+        Self::parse(&text)
+            .map_err(|Wrong { key, why }| OpenError::new(format!("{file}: {key}"), why, REMEDY))
+    }
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        let file: File = toml::from_str(text).map_err(|error| Wrong::of_toml(text, &error))?;
+        let threads = file.threads.map(check_threads).transpose();
+        let mut settings = Self {
+            threads: threads.map_err(|why| Wrong::new("threads", why))?,
+            ..Self::default()
+        };
+        for address in file.nbd {
+            let address = Address::parse(&address).map_err(|why| Wrong::new("nbd", why))?;
+            settings.nbd.push(address);
+        }
+        settings.tls = file.tls.map(|tls| TlsSettings {
+            files: TlsFiles {
+                certificate: tls.certificate,
+                key: tls.key,
+                client_ca: tls.client_ca,
+            },
+            optional: tls.optional,
+        });
+        for (name, raw) in file.raw {
+            let key = format!("raw.{name}");
+            let name = ExportName::new(&name).map_err(|why| Wrong::new(&key, why))?;
+            let location = Location::parse(&raw.url)
+                .map_err(|error| Wrong::new(format!("{key}.url"), error.to_string()))?;
+            let raw = RawSettings {
+                location,
+                read_only: raw.read_only,
+                description: raw.description,
+            };
+            settings.raw.insert(name, raw);
+        }
+        Ok(settings)
+    }
+}
+
+/// A key of the config file and what is wrong with it.
+#[derive(Debug)]
+struct Wrong {
+    key: String,
+    why: String,
+}
+
+impl Wrong {
+    fn new(key: impl Into<String>, why: impl Into<String>) -> Self {
+        Self {
+            key: key.into(),
+            why: why.into(),
+        }
+    }
+
+    /// The line of a TOML error and its message, without the drawing around it.
+    fn of_toml(text: &str, error: &toml::de::Error) -> Self {
+        let at = error.span().map_or(0, |span| span.start);
+        let line = 1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count();
+        Self::new(format!("line {line}"), error.message().replace('\n', " "))
+    }
+}
+
+/// Checks a number of reactor threads.
+///
+/// # Errors
+/// A sentence that says which numbers are right.
+pub fn check_threads(threads: usize) -> Result<usize, String> {
+    match threads {
+        1..=THREADS_MAX => Ok(threads),
+        _ => Err(format!("{threads} is not 1 to {THREADS_MAX} threads")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_config_is_read() {
+        let settings = Settings::parse(
+            r#"
+            threads = 2
+            nbd = ["unix:/run/b.sock", "127.0.0.1:10809"]
+            [tls]
+            certificate = "c"
+            key = "k"
+            client_ca = "a"
+            [raw.disk]
+            url = "mem:1G"
+            read_only = true
+            description = "a disk"
+            "#,
+        );
+        let settings = settings.unwrap_or_else(|wrong| panic!("{}: {}", wrong.key, wrong.why));
+        assert_eq!(settings.threads, Some(2));
+        assert_eq!(settings.nbd.len(), 2);
+        assert!(settings.tls.is_some_and(|tls| !tls.optional));
+        let disk = &settings.raw[&ExportName::new("disk").expect("a good name")];
+        assert_eq!(disk.location, Location::Mem(1 << 30));
+        assert!(disk.read_only);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_by_its_key() {
+        for (text, key) in [
+            ("threads = 0", "threads"),
+            ("\nthread = 1", "line 2"),
+            ("nbd = [\"nowhere\"]", "nbd"),
+            ("[raw.a]\nurl = \"x:y\"", "raw.a.url"),
+            ("[raw.a]\n", "line 1"),
+            ("nbd = 7", "line 1"),
+            ("[tls]\nkey = \"k\"", "line 1"),
+        ] {
+            let wrong = Settings::parse(text).expect_err(text);
+            assert_eq!(wrong.key, key, "{}", wrong.why);
+            assert!(!wrong.why.contains('\n'), "{}", wrong.why);
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! Stream sockets: of the kernel, or in a simulation in memory.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use io_uring::opcode;
+use rustix::net::sockopt;
+
+use super::fs::{FileHandle, fd};
+use super::reactor::plain;
+use super::ring::{Keep, Operation, count};
+use super::sim;
+use crate::base::limits::{GATHER_PIECES_MAX, SOCKET_BYTES};
+use crate::base::{Buf, OpenError};
+
+/// Where a server listens.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Address {
+    /// A unix stream socket at this path.
+    Unix(PathBuf),
+    /// A TCP port.
+    Tcp(SocketAddr),
+}
+
+impl Address {
+    /// Reads `unix:PATH` or `HOST:PORT`, where the host is a number.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with `text`.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return match path {
+                "" => Err(format!("'{text}' names no path")),
+                _ => Ok(Self::Unix(path.into())),
+            };
+        }
+        text.parse().map(Self::Tcp).map_err(|_| {
+            format!("'{text}' is neither unix:PATH nor an address such as 127.0.0.1:10809")
+        })
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Tcp(address) => write!(f, "{address}"),
+        }
+    }
+}
+
+/// A socket that clients connect to. A unix socket's path is removed when this is dropped.
+#[derive(Debug)]
+pub struct Listener {
+    socket: FileHandle,
+    address: Address,
+}
+
+impl Listener {
+    /// Listens at `address`. A unix socket that a dead server left behind is replaced.
+    ///
+    /// # Errors
+    /// If the address cannot be used; the error names it.
+    pub fn bind(address: &Address) -> Result<Self, OpenError> {
+        let fail = |error: rustix::io::Errno| {
+            let remedy = match (address, error) {
+                (_, rustix::io::Errno::ADDRINUSE) => "another server listens there; stop it first",
+                (Address::Unix(_), rustix::io::Errno::NOENT) => "create the folder first",
+                _ => "",
+            };
+            OpenError::new(
+                address.to_string(),
+                format!("cannot listen: {error}"),
+                remedy,
+            )
+        };
+        if let Address::Unix(path) = address {
+            remove_stale(path);
+        }
+        let socket = bind_socket(address).map_err(fail)?;
+        let address = match address {
+            // Port 0 means any; say which it became.
+            Address::Tcp(_) => Address::Tcp(local_address(&socket).map_err(fail)?),
+            Address::Unix(_) => address.clone(),
+        };
+        Ok(Self {
+            socket: Arc::new(socket),
+            address,
+        })
+    }
+
+    /// Where this listens.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Waits for a client and gives its socket.
+    ///
+    /// # Errors
+    /// What `accept(2)` gives. Running out of descriptors is one; the listener stays usable.
+    pub async fn accept(&self) -> io::Result<Socket> {
+        use std::os::fd::FromRawFd;
+        let null = std::ptr::null_mut();
+        let entry = opcode::Accept::new(fd(&self.socket), null, null.cast());
+        let result = plain(&self.socket, entry.flags(libc::SOCK_CLOEXEC).build()).await;
+        count(result)?;
+        // SAFETY: the kernel has just made this descriptor for us and nobody else has it.
+        let socket = unsafe { OwnedFd::from_raw_fd(result) };
+        tune(&socket, &self.address);
+        Ok(Socket(socket))
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Address::Unix(path) = &self.address {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// A connected socket that may still move to another thread.
+#[derive(Debug)]
+pub struct Socket(OwnedFd);
+
+/// One end of a connection.
+#[derive(Debug)]
+pub struct Stream(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Socket(FileHandle),
+    Pipe(sim::PipeEnd),
+}
+
+/// Memory in pieces that is sent in order. The pieces stay where they are until it is sent.
+pub trait Pieces {
+    /// Shows each piece in order.
+    fn each<'a>(&'a self, show: &mut dyn FnMut(&'a [u8]));
+}
+
+impl Pieces for Vec<u8> {
+    fn each<'a>(&'a self, show: &mut dyn FnMut(&'a [u8])) {
+        show(self);
+    }
+}
+
+impl Stream {
+    /// A stream on `socket`, on this thread from now on.
+    pub fn new(socket: Socket) -> Self {
+        Self(Kind::Socket(Arc::new(socket.0)))
+    }
+
+    pub(super) fn simulated(end: sim::PipeEnd) -> Self {
+        Self(Kind::Pipe(end))
+    }
+
+    /// Connects to a server.
+    ///
+    /// # Errors
+    /// What `connect(2)` gives.
+    pub async fn connect(address: &Address) -> io::Result<Self> {
+        let to = address.clone();
+        let socket = super::blocking(move || connect_socket(&to)).await?;
+        Ok(Self(Kind::Socket(Arc::new(socket))))
+    }
+
+    /// Receives what has arrived, at least one byte, into `buf` from `from` on. Gives the count,
+    /// zero when the other end has finished, and the buffer.
+    pub async fn receive(&self, buf: Buf, from: usize) -> (io::Result<usize>, Buf) {
+        match &self.0 {
+            Kind::Socket(socket) => receive(socket, buf, from).await,
+            Kind::Pipe(end) => end.receive(buf, from).await,
+        }
+    }
+
+    /// Sends all of `data` and gives it back.
+    pub async fn send<T: Pieces + 'static>(&self, data: T) -> (io::Result<()>, T) {
+        match &self.0 {
+            Kind::Socket(socket) => send(socket, data).await,
+            Kind::Pipe(end) => {
+                let mut bytes = Vec::new();
+                data.each(&mut |piece| bytes.extend_from_slice(piece));
+                (end.send(&bytes).await, data)
+            }
+        }
+    }
+
+    /// Ends the connection in both directions; whoever waits in it gets an end or an error.
+    pub fn shutdown(&self) {
+        match &self.0 {
+            Kind::Socket(socket) => {
+                // A socket that the other end has closed is shut down already.
+                let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
+            }
+            Kind::Pipe(end) => end.shutdown(),
+        }
+    }
+}
+
+async fn receive(socket: &FileHandle, mut buf: Buf, from: usize) -> (io::Result<usize>, Buf) {
+    let room = &mut buf[from..];
+    let length = u32::try_from(room.len()).expect("a buffer is smaller than 4 GiB");
+    let entry = opcode::Recv::new(fd(socket), room.as_mut_ptr(), length).build();
+    let operation = Operation::new(Some(Arc::clone(socket)), entry, Keep::Buf(buf));
+    match operation.await {
+        (result, Keep::Buf(buf)) => (count(result), buf),
+        _ => unreachable!("an operation gives back what it was given"),
+    }
+}
+
+/// A message under way: what is sent, and the kernel's description of where it lies.
+struct Message<T> {
+    data: T,
+    pieces: Vec<libc::iovec>,
+    header: libc::msghdr,
+}
+
+async fn send<T: Pieces + 'static>(socket: &FileHandle, data: T) -> (io::Result<()>, T) {
+    let mut message = Box::new(Message {
+        data,
+        pieces: Vec::new(),
+        // SAFETY: a msghdr is plain data, for which all zeroes mean "nothing".
+        header: unsafe { std::mem::zeroed() },
+    });
+    let mut pieces = Vec::new();
+    message.data.each(&mut |piece| {
+        pieces.push(libc::iovec {
+            iov_base: piece.as_ptr().cast_mut().cast(),
+            iov_len: piece.len(),
+        });
+    });
+    message.pieces = pieces;
+    let mut first = 0;
+    while first < message.pieces.len() {
+        let last = message.pieces.len().min(first + GATHER_PIECES_MAX);
+        let bytes: usize = message.pieces[first..last].iter().map(|p| p.iov_len).sum();
+        message.header.msg_iov = message.pieces[first..].as_mut_ptr();
+        message.header.msg_iovlen = last - first;
+        let header: *const libc::msghdr = &raw const message.header;
+        // MSG_WAITALL has the kernel go on after a short send, instead of us.
+        let flags = (libc::MSG_NOSIGNAL | libc::MSG_WAITALL).unsigned_abs();
+        let entry = opcode::SendMsg::new(fd(socket), header)
+            .flags(flags)
+            .build();
+        let keep = Keep::Pieces(message);
+        let (result, keep) = Operation::new(Some(Arc::clone(socket)), entry, keep).await;
+        message = match keep {
+            Keep::Pieces(message) => message.downcast().expect("what it was given"),
+            _ => unreachable!("an operation gives back what it was given"),
+        };
+        match count(result) {
+            Ok(sent) if sent == bytes => first = last,
+            // The kernel stopped half-way: the connection is gone.
+            Ok(_) => return (Err(io::ErrorKind::ConnectionReset.into()), message.data),
+            Err(error) => return (Err(error), message.data),
+        }
+    }
+    (Ok(()), message.data)
+}
+
+fn remove_stale(path: &std::path::Path) {
+    use std::os::unix::fs::FileTypeExt;
+    let is_socket = std::fs::metadata(path).is_ok_and(|found| found.file_type().is_socket());
+    let dead = || {
+        let refused = std::os::unix::net::UnixStream::connect(path).err();
+        refused.is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    };
+    if is_socket && dead() {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+fn new_socket(address: &Address) -> rustix::io::Result<OwnedFd> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType};
+    let family = match address {
+        Address::Unix(_) => AddressFamily::UNIX,
+        Address::Tcp(SocketAddr::V4(_)) => AddressFamily::INET,
+        Address::Tcp(SocketAddr::V6(_)) => AddressFamily::INET6,
+    };
+    rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+}
+
+fn bind_socket(address: &Address) -> rustix::io::Result<OwnedFd> {
+    let socket = new_socket(address)?;
+    match address {
+        Address::Unix(path) => {
+            rustix::net::bind(&socket, &rustix::net::SocketAddrUnix::new(path)?)?;
+        }
+        Address::Tcp(to) => {
+            sockopt::set_socket_reuseaddr(&socket, true)?;
+            rustix::net::bind(&socket, to)?;
+        }
+    }
+    rustix::net::listen(&socket, 4096)?;
+    Ok(socket)
+}
+
+fn local_address(socket: &OwnedFd) -> rustix::io::Result<SocketAddr> {
+    rustix::net::getsockname(socket)?
+        .try_into()
+        .map_err(|_| rustix::io::Errno::AFNOSUPPORT)
+}
+
+fn connect_socket(address: &Address) -> io::Result<OwnedFd> {
+    let socket = new_socket(address)?;
+    match address {
+        Address::Unix(path) => {
+            rustix::net::connect(&socket, &rustix::net::SocketAddrUnix::new(path)?)?;
+        }
+        Address::Tcp(to) => rustix::net::connect(&socket, to)?,
+    }
+    tune(&socket, address);
+    Ok(socket)
+}
+
+/// Asks for what suits requests and replies. Each is a wish: a socket works without.
+fn tune(socket: &OwnedFd, address: &Address) {
+    if let Address::Tcp(_) = address {
+        let _ = sockopt::set_tcp_nodelay(socket, true);
+        let _ = sockopt::set_socket_keepalive(socket, true);
+    }
+    let forced = sockopt::set_socket_send_buffer_size_force(socket, SOCKET_BYTES);
+    if forced.is_err() {
+        let _ = sockopt::set_socket_send_buffer_size(socket, SOCKET_BYTES);
+    }
+}

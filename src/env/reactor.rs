@@ -1,0 +1,338 @@
+//! Reactors: a thread, its ring and its tasks.
+//!
+//! A turn of a reactor runs every task that is ready, submits all the operations that they asked
+//! for in one system call, which also waits for completions, and wakes the tasks whose operations
+//! are done. A reactor without work sleeps in that call. Before it sleeps it may look for work for
+//! a moment: a client at queue depth 1 waits for the wake-up of the server longer than for its
+//! request. It looks only where that has paid: see [`Spin`].
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::executor::{Executor, Inbox};
+use super::ring::{Keep, Operation, Ring};
+use super::timer::Timers;
+use super::wait::Signal;
+use super::{Core, Outside, enter};
+use crate::base::Buf;
+use crate::base::limits::SPIN;
+
+/// Tasks run between two looks at the ring, so that tasks that wake each other without end cannot
+/// keep the kernel's completions waiting.
+const TASKS_PER_TURN: usize = 1024;
+
+/// The kernel's side of a reactor.
+pub(super) struct Machine {
+    pub(super) ring: Ring,
+}
+
+/// The reactor threads of a process.
+#[derive(Debug)]
+pub struct Runtime {
+    handles: Vec<Handle>,
+    threads: Vec<JoinHandle<()>>,
+    stop: Arc<Stop>,
+}
+
+#[derive(Debug, Default)]
+struct Stop {
+    asked: std::sync::atomic::AtomicBool,
+    signal: Signal,
+}
+
+/// A way to send work to a reactor from any thread.
+#[derive(Clone)]
+pub struct Handle {
+    inbox: Arc<Inbox>,
+}
+
+impl Runtime {
+    /// Starts `count` reactor threads.
+    ///
+    /// # Errors
+    /// If the kernel gives no ring or no thread.
+    pub fn start(count: usize) -> io::Result<Self> {
+        let mut runtime = Self {
+            handles: Vec::new(),
+            threads: Vec::new(),
+            stop: Arc::default(),
+        };
+        for index in 0..count {
+            let stop = Arc::clone(&runtime.stop);
+            let (send, receive) = std::sync::mpsc::channel();
+            let run = move || {
+                let reactor = match Reactor::new() {
+                    Ok(reactor) => reactor,
+                    Err(error) => return drop(send.send(Err(error))),
+                };
+                let handle = reactor.handle();
+                drop(send.send(Ok(handle)));
+                reactor.run(async move { stop.wait().await });
+            };
+            let name = format!("reactor-{index}");
+            runtime
+                .threads
+                .push(std::thread::Builder::new().name(name).spawn(run)?);
+            let started = receive.recv().map_err(io::Error::other)?;
+            runtime.handles.push(started?);
+        }
+        Ok(runtime)
+    }
+
+    /// The reactors, each of which takes work.
+    pub fn handles(&self) -> &[Handle] {
+        &self.handles
+    }
+
+    /// Ends every reactor, dropping the tasks that are left.
+    pub fn stop(mut self) {
+        self.ask_to_stop();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a reactor thread panicked");
+            }
+        }
+    }
+
+    fn ask_to_stop(&self) {
+        use std::sync::atomic::Ordering::SeqCst;
+        self.stop.asked.store(true, SeqCst);
+        self.stop.signal.wake_all();
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        self.ask_to_stop();
+    }
+}
+
+impl Stop {
+    async fn wait(&self) {
+        use std::sync::atomic::Ordering::SeqCst;
+        let asked = || self.asked.load(SeqCst).then_some(());
+        self.signal.wait_for(asked).await;
+    }
+}
+
+impl Handle {
+    /// Has `make` make a task on the reactor and runs it there.
+    pub fn spawn<F>(&self, make: impl FnOnce() -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        self.inbox.send(Box::new(|| super::spawn(make())));
+    }
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handle").finish_non_exhaustive()
+    }
+}
+
+/// Runs `work`, and the tasks that it spawns, on this thread until `work` is done. Tasks that are
+/// left are dropped.
+///
+/// # Errors
+/// If the kernel gives no ring: it is older than 6.1, or forbids io_uring.
+pub fn block_on<T: 'static>(work: impl Future<Output = T> + 'static) -> io::Result<T> {
+    let result = Rc::new(RefCell::new(None));
+    let store = Rc::clone(&result);
+    Reactor::new()?.run(async move {
+        let done = work.await;
+        *store.borrow_mut() = Some(done);
+    });
+    let done = result.borrow_mut().take();
+    Ok(done.expect("a reactor runs until its work is done"))
+}
+
+struct Reactor {
+    core: Rc<Core>,
+    rouse: Arc<OwnedFd>,
+}
+
+impl Reactor {
+    fn new() -> io::Result<Self> {
+        let flags = rustix::event::EventfdFlags::CLOEXEC;
+        let rouse = Arc::new(rustix::event::eventfd(0, flags)?);
+        let write = Arc::clone(&rouse);
+        let inbox = Inbox::new(Box::new(move || {
+            // It fails only when the counter is full, and then the thread is being woken anyway.
+            let _ = rustix::io::write(&write, &1_u64.to_ne_bytes());
+        }));
+        let core = Rc::new(Core {
+            executor: Executor::new(inbox),
+            timers: RefCell::new(Timers::default()),
+            outside: Outside::Real(Box::new(Machine { ring: Ring::new()? })),
+        });
+        Ok(Self { core, rouse })
+    }
+
+    fn handle(&self) -> Handle {
+        Handle {
+            inbox: Arc::clone(self.core.executor.inbox()),
+        }
+    }
+
+    fn run(self, work: impl Future<Output = ()> + 'static) {
+        let core = &self.core;
+        enter(core, || {
+            core.executor.on_this_thread(|| {
+                let ended = Rc::new(std::cell::Cell::new(false));
+                let end = Rc::clone(&ended);
+                super::spawn(async move {
+                    work.await;
+                    end.set(true);
+                });
+                super::spawn(drain_rouse(Arc::clone(&self.rouse)));
+                let mut spin = Spin::default();
+                loop {
+                    let polls = self.run_tasks();
+                    if ended.get() {
+                        break;
+                    }
+                    self.wait_for_work(polls, &mut spin);
+                }
+                core.executor.clear();
+                core.machine()
+                    .ring
+                    .quiesce()
+                    .expect("the ring works until it is dropped");
+            });
+        });
+    }
+
+    /// Submits what the tasks have asked for, waits for something to do, and makes it ready.
+    fn wait_for_work(&self, polls: u64, spin: &mut Spin) {
+        let core = &self.core;
+        let wait = self.time_to_wait();
+        let found = match wait {
+            Some(Duration::ZERO) => true,
+            _ => spin.worth_it(polls) && self.look_for_work(wait),
+        };
+        let limit = if found { Some(Duration::ZERO) } else { wait };
+        self.sleep(limit, spin);
+        let now = core.now();
+        core.wake_due(now);
+        for parcel in core.executor.inbox().take() {
+            parcel();
+        }
+    }
+
+    /// Runs ready tasks, and once there are none those that waited for the end of the turn.
+    /// Returns how often a task was polled, by the executor or by one that started it.
+    fn run_tasks(&self) -> u64 {
+        let executor = &self.core.executor;
+        let before = executor.polls();
+        let mut ran = 0;
+        while ran < TASKS_PER_TURN {
+            if executor.run_next() {
+                ran += 1;
+            } else if !executor.end_turn() {
+                break;
+            }
+        }
+        executor.polls() - before
+    }
+
+    /// How long the ring may wait for completions; `None` for as long as it takes.
+    fn time_to_wait(&self) -> Option<Duration> {
+        let core = &self.core;
+        if core.executor.has_ready() || core.executor.inbox().has_parcels() {
+            return Some(Duration::ZERO);
+        }
+        let next = core.timers.borrow().next()?;
+        Some(next - core.now())
+    }
+
+    /// Submits, and enters the kernel for `limit`, asleep for other threads if that is not zero.
+    fn sleep(&self, limit: Option<Duration>, spin: &mut Spin) {
+        let ring = &self.core.machine().ring;
+        let inbox = self.core.executor.inbox();
+        let asleep = limit != Some(Duration::ZERO) && inbox.fall_asleep();
+        let limit = if asleep { limit } else { Some(Duration::ZERO) };
+        let before = self.core.now();
+        ring.turn(limit).expect("the ring works while it is open");
+        inbox.wake_up();
+        if asleep {
+            spin.slept(self.core.now() - before);
+        }
+    }
+
+    /// Looks for completions and parcels, for [`SPIN`] at most; whether there are any.
+    fn look_for_work(&self, wait: Option<Duration>) -> bool {
+        let core = &self.core;
+        let ring = &core.machine().ring;
+        ring.turn(Some(Duration::ZERO))
+            .expect("the ring works while it is open");
+        let deadline = core.now() + wait.unwrap_or(SPIN).min(SPIN);
+        loop {
+            for _ in 0..64 {
+                let found = core.executor.has_ready()
+                    || ring.has_completions()
+                    || core.executor.inbox().has_parcels();
+                if found {
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+            if core.now() >= deadline {
+                return false;
+            }
+        }
+    }
+}
+
+/// Keeps a read waiting on the event that rouses the reactor.
+async fn drain_rouse(rouse: Arc<OwnedFd>) {
+    loop {
+        let (result, _) = super::fs::read_raw(&rouse, Buf::new(8)).await;
+        if result.is_err() {
+            return;
+        }
+    }
+}
+
+/// Whether looking for work before sleeping pays.
+///
+/// It pays where a turn had little to do, so that the next request, which its client sends once it
+/// has the reply, is all there will be, and where recent sleeps were short. It does not pay at
+/// depth: while a client works through a batch of replies the next batch grows, and sleeping
+/// lets it. The guess adapts by one long sleep, so an idle server sleeps from then on.
+#[derive(Default)]
+struct Spin {
+    short_sleeps: u32,
+}
+
+/// Polls in a turn at most where spinning may pay: a receiver, a sender and a request or two.
+const FEW_POLLS: u64 = 4;
+
+/// Short sleeps in a row before spinning starts.
+const SHORT_SLEEPS: u32 = 8;
+
+impl Spin {
+    fn worth_it(&self, polls: u64) -> bool {
+        polls <= FEW_POLLS && self.short_sleeps >= SHORT_SLEEPS
+    }
+
+    fn slept(&mut self, duration: Duration) {
+        if duration <= 2 * SPIN {
+            self.short_sleeps = (self.short_sleeps + 1).min(2 * SHORT_SLEEPS);
+        } else {
+            self.short_sleeps = 0;
+        }
+    }
+}
+
+/// Runs an operation that owns nothing but its file.
+pub(super) async fn plain(file: &Arc<OwnedFd>, entry: io_uring::squeue::Entry) -> i32 {
+    let operation = Operation::new(Some(Arc::clone(file)), entry, Keep::Nothing);
+    operation.await.0
+}

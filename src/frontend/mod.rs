@@ -1,0 +1,3 @@
+//! The doors through which clients reach volumes.
+
+pub mod nbd;

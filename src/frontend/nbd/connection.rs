@@ -1,0 +1,348 @@
+//! The transmission phase of one connection: requests in, replies out.
+//!
+//! Three kinds of task share a connection on its reactor. The *receiver* takes all requests that
+//! have arrived with one receive and starts each; a request that needs no waiting is answered on
+//! the spot. Each *request* that has to wait is a task of its own. The *sender* waits for the end
+//! of the turn, so that every reply of the turn, from whichever task, leaves in one send. That is
+//! what the server's speed comes from: one receive and one send per batch instead of per request
+//! cost a seventh.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::budget::{self, Budget, Held};
+use super::channel::Channel;
+use super::intake::Intake;
+use super::proto::{
+    Agreed, BadMagic, Command, Contexts, Header, NbdError, Outbox, ReplyTo, status_filter,
+};
+use crate::base::limits::{DRAIN_TIMEOUT, SEND_STALL, STATUS_RUNS_MAX};
+use crate::base::{Answer, Op, Reply, Request, Ticket};
+use crate::env::{self, Either, Signal};
+use crate::volume::Volume;
+
+/// A connection that has chosen its volume.
+#[derive(Debug)]
+pub(super) struct Connection {
+    channel: Channel,
+    agreed: Agreed,
+    volume: Arc<Volume>,
+    budget: Budget,
+    outgoing: RefCell<Outgoing>,
+    replied: Signal,
+    phase: Cell<Phase>,
+}
+
+/// Replies that the sender has not taken, and what their requests hold.
+#[derive(Debug, Default)]
+struct Outgoing {
+    outbox: Outbox,
+    held: Held,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    Open,
+    /// Nothing more is received; the sender ends when everything is answered.
+    Finishing,
+    /// Nothing can be sent any more: replies are dropped.
+    Broken,
+}
+
+/// Why the receiver stopped.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The client said that it disconnects.
+    Disconnected,
+    /// The client closed the connection.
+    Closed,
+    /// The connection broke.
+    Broken(io::Error),
+    /// What the client sent is no request, so nothing after it can be understood.
+    BadMagic(BadMagic),
+}
+
+/// How the answer to a request is told.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    reply_to: ReplyTo,
+    held: Held,
+    /// Whether data may come in pieces, with holes left out.
+    fragments: bool,
+    contexts: Contexts,
+}
+
+impl Connection {
+    pub(super) fn new(channel: Channel, agreed: Agreed, volume: Arc<Volume>) -> Rc<Self> {
+        Rc::new(Self {
+            channel,
+            agreed,
+            volume,
+            budget: Budget::default(),
+            outgoing: RefCell::default(),
+            replied: Signal::new(),
+            phase: Cell::new(Phase::Open),
+        })
+    }
+
+    /// Receives and starts requests until the client ends, well or not.
+    pub(super) async fn receive(self: &Rc<Self>, mut intake: Intake) -> End {
+        loop {
+            match self.take_requests(&mut intake).await {
+                Ok(None) => {}
+                Ok(Some(end)) => return end,
+                Err(error) => return End::Broken(error),
+            }
+            match intake.fill(&self.channel).await {
+                Ok(true) => {}
+                Ok(false) => return End::Closed,
+                Err(error) => return End::Broken(error),
+            }
+        }
+    }
+
+    /// Waits until what was started is answered and the answers are sent, then closes. A client
+    /// that does not take its answers is not waited for.
+    pub(super) async fn finish(&self) {
+        if env::timeout(DRAIN_TIMEOUT, self.budget.settled())
+            .await
+            .is_none()
+        {
+            self.channel.shutdown();
+            // Now sends fail; what the backend still works on is never abandoned.
+            self.budget.settled().await;
+        }
+        if self.phase.get() == Phase::Open {
+            self.phase.set(Phase::Finishing);
+        }
+        self.replied.wake_all();
+        self.channel.shutdown();
+    }
+
+    /// Sends replies until the connection is finished.
+    pub(super) async fn send(self: Rc<Self>) {
+        let mut spare = Outbox::new();
+        while self.has_to_send().await {
+            // Every task that is ready may still have something to say in this turn.
+            env::end_of_turn().await;
+            let Outgoing { outbox, held } = {
+                let mut outgoing = self.outgoing.borrow_mut();
+                let next = Outgoing {
+                    outbox: std::mem::take(&mut spare),
+                    held: Held::default(),
+                };
+                std::mem::replace(&mut *outgoing, next)
+            };
+            spare = self.send_batch(outbox).await;
+            spare.clear();
+            self.budget.release(held);
+        }
+    }
+
+    async fn take_requests(self: &Rc<Self>, intake: &mut Intake) -> io::Result<Option<End>> {
+        let framing = self.agreed.framing;
+        loop {
+            let header = match Header::decode(framing, intake.bytes()) {
+                Ok(Some(header)) => header,
+                Ok(None) => return Ok(None),
+                Err(bad) => return Ok(Some(End::BadMagic(bad))),
+            };
+            intake.consume(Header::bytes(framing));
+            let end = match header.check(&self.agreed) {
+                Ok(Command::Disconnect) => Some(End::Disconnected),
+                Ok(command) => self.take(header, command, intake).await?,
+                Err(error) => self.refuse(header, error, intake).await?,
+            };
+            if end.is_some() {
+                return Ok(end);
+            }
+        }
+    }
+
+    /// Takes the payload of a good request, if it has one, and starts the request.
+    async fn take(
+        self: &Rc<Self>,
+        header: Header,
+        command: Command,
+        intake: &mut Intake,
+    ) -> io::Result<Option<End>> {
+        let held = Held {
+            requests: 1,
+            bytes: data_bytes(command),
+        };
+        self.budget.admit(held.bytes).await;
+        let payload_bytes = header.payload_bytes(self.agreed.framing);
+        let payload_bytes = usize::try_from(payload_bytes).expect("checked against the limits");
+        let Some(payload) = intake.payload(payload_bytes, &self.channel).await? else {
+            self.budget.release(held);
+            return Ok(Some(End::Closed));
+        };
+        let mut asked = Asked {
+            reply_to: ReplyTo::new(self.agreed.framing, &header),
+            held,
+            fragments: matches!(
+                command,
+                Command::Read {
+                    fragments: true,
+                    ..
+                }
+            ),
+            contexts: self.agreed.contexts,
+        };
+        let op = match command {
+            Command::Read { at, .. } => Op::Read { at },
+            Command::Write {
+                offset, durability, ..
+            } => Op::Write {
+                offset,
+                data: payload,
+                durability,
+            },
+            Command::Flush => Op::Flush,
+            Command::Trim { at, durability } => Op::Discard { at, durability },
+            Command::WriteZeroes {
+                at,
+                mode,
+                durability,
+            } => Op::WriteZeroes {
+                at,
+                mode,
+                durability,
+            },
+            Command::Cache { at } => Op::Cache { at },
+            Command::BlockStatus { at, one } => Op::Status {
+                at,
+                runs_max: runs_max(one),
+            },
+            Command::FilteredBlockStatus { offset, one } => {
+                match status_filter(&payload, offset, &self.agreed) {
+                    Ok((at, contexts)) => {
+                        asked.contexts = contexts;
+                        let runs_max = runs_max(one);
+                        Op::Status { at, runs_max }
+                    }
+                    Err(error) => {
+                        self.reply(asked, Err(error));
+                        return Ok(None);
+                    }
+                }
+            }
+            Command::Disconnect => unreachable!("handled by the receiver"),
+        };
+        let ticket = Ticket::new(header.cookie);
+        let this = Rc::clone(self);
+        env::start(async move {
+            let Reply { result, .. } = this.volume.serve(Request { ticket, op }).await;
+            this.reply(asked, result.map_err(NbdError::from));
+        });
+        Ok(None)
+    }
+
+    /// Answers a bad request, after its payload, so that the stream stays in step.
+    async fn refuse(
+        &self,
+        header: Header,
+        error: NbdError,
+        intake: &mut Intake,
+    ) -> io::Result<Option<End>> {
+        let framing = self.agreed.framing;
+        let held = Held {
+            requests: 1,
+            bytes: 0,
+        };
+        self.budget.admit(held.bytes).await;
+        let payload_bytes = header.payload_bytes(framing);
+        if !intake.skip(payload_bytes, &self.channel).await? {
+            self.budget.release(held);
+            return Ok(Some(End::Closed));
+        }
+        let asked = Asked {
+            reply_to: ReplyTo::new(framing, &header),
+            held,
+            fragments: false,
+            contexts: Contexts::NONE,
+        };
+        self.reply(asked, Err(error));
+        Ok(None)
+    }
+
+    fn reply(&self, asked: Asked, result: Result<Answer, NbdError>) {
+        if self.phase.get() == Phase::Broken {
+            return self.budget.release(asked.held);
+        }
+        let mut outgoing = self.outgoing.borrow_mut();
+        let first = outgoing.held.requests == 0;
+        outgoing.held.requests += asked.held.requests;
+        outgoing.held.bytes += asked.held.bytes;
+        let out = &mut outgoing.outbox;
+        match result {
+            Ok(Answer::Done) => asked.reply_to.done(out),
+            Ok(Answer::Data(data)) if asked.fragments => asked.reply_to.sparse_data(data, out),
+            Ok(Answer::Data(data)) => asked.reply_to.data(data, out),
+            Ok(Answer::Status(runs)) => asked.reply_to.status(asked.contexts, &runs, out),
+            Err(error) => asked.reply_to.error(error, out),
+        }
+        drop(outgoing);
+        if first {
+            self.replied.wake_all();
+        }
+    }
+
+    /// Waits for something to send; `false` when there will be nothing any more.
+    async fn has_to_send(&self) -> bool {
+        let replies = self.replied.wait_for(|| {
+            let something = !self.outgoing.borrow().outbox.is_empty();
+            let over = self.phase.get() != Phase::Open;
+            (something || over).then_some(something)
+        });
+        match env::either(replies, self.channel.wants_to_send()).await {
+            Either::First(something) => something,
+            Either::Second(()) => true,
+        }
+    }
+
+    /// Sends one batch. A client that does not take it is waited for, unless others need the
+    /// memory that it occupies.
+    async fn send_batch(&self, outbox: Outbox) -> Outbox {
+        let mut sending = pin!(self.channel.send(outbox));
+        let (sent, outbox) = loop {
+            match env::either(sending.as_mut(), env::sleep(SEND_STALL)).await {
+                Either::First(done) => break done,
+                Either::Second(()) if budget::somebody_waits() => {
+                    tracing::warn!("closing a client that takes no replies while others wait");
+                    self.channel.shutdown();
+                }
+                Either::Second(()) => {}
+            }
+        };
+        if let Err(error) = sent {
+            tracing::debug!(%error, "replies could not be sent");
+            self.phase.set(Phase::Broken);
+            self.drop_replies();
+            // The receiver, if it still waits, has nothing to wait for.
+            self.channel.shutdown();
+        }
+        outbox
+    }
+
+    fn drop_replies(&self) {
+        let Outgoing { held, .. } = self.outgoing.take();
+        self.budget.release(held);
+    }
+}
+
+/// The data that a request holds in the server until its answer is sent, in bytes.
+fn data_bytes(command: Command) -> usize {
+    match command {
+        Command::Read { at, .. } => at.len(),
+        Command::Write { bytes, .. } => bytes,
+        _ => 0,
+    }
+}
+
+fn runs_max(one: bool) -> usize {
+    if one { 1 } else { STATUS_RUNS_MAX }
+}

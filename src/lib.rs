@@ -1,0 +1,15 @@
+#![doc = include_str!("ARCHITECTURE.md")]
+
+pub mod base;
+
+pub mod env;
+
+pub mod backend;
+
+pub mod volume;
+
+pub mod frontend;
+
+pub mod control;
+
+pub mod cli;

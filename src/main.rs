@@ -1,0 +1,5 @@
+//! The `bedplate` program.
+
+fn main() -> std::process::ExitCode {
+    bedplate::cli::run()
+}

@@ -1,0 +1,118 @@
+//! A disk with a name: what clients see, whatever it rests on.
+
+mod catalog;
+mod complaints;
+mod flusher;
+mod range_lock;
+mod raw;
+
+use crate::base::{Answer, Error, Op, Refusal, Reply, Request, Result};
+
+pub use catalog::Catalog;
+pub use raw::RawDisk;
+
+use complaints::Complaints;
+
+/// A disk that clients use by its name.
+#[derive(Debug)]
+pub struct Volume {
+    name: String,
+    description: String,
+    access: Access,
+    disk: RawDisk,
+    complaints: Complaints,
+}
+
+/// What clients may do with a volume.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// Read it.
+    Read,
+    /// Read and write it.
+    Write,
+}
+
+impl Volume {
+    /// The volume `name` on `disk`.
+    pub fn new(name: String, description: String, access: Access, disk: RawDisk) -> Self {
+        Self {
+            name,
+            description,
+            access,
+            disk,
+            complaints: Complaints::default(),
+        }
+    }
+
+    /// What clients call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What a person is told about it.
+    pub fn description(&self) -> &str {
+        &self.description
+    }
+
+    /// What clients may do with it.
+    pub fn access(&self) -> Access {
+        self.access
+    }
+
+    /// Its size in bytes.
+    pub fn size(&self) -> u64 {
+        self.disk.size()
+    }
+
+    /// The smallest request that is not slow, in bytes.
+    pub fn preferred_block(&self) -> u64 {
+        self.disk.preferred_block()
+    }
+
+    /// Whether zeroes can be written faster than data.
+    pub fn has_fast_zeroes(&self) -> bool {
+        self.disk.has_fast_zeroes()
+    }
+
+    /// The whole life of one request, top to bottom.
+    pub async fn serve(&self, request: Request) -> Reply {
+        let Request { ticket, op } = request;
+        let result = self.run(op).await;
+        if let Err(error) = &result {
+            self.complaints.hear(&self.name, error);
+        }
+        ticket.answer(result)
+    }
+
+    /// Makes everything that was answered before survive a power loss.
+    ///
+    /// # Errors
+    /// As the backend's flush.
+    pub async fn flush(&self) -> Result<()> {
+        self.disk.flush().await
+    }
+
+    async fn run(&self, op: Op) -> Result<Answer> {
+        match op {
+            Op::Read { at } => return self.disk.read(at).await.map(Answer::Data),
+            Op::Status { at, runs_max } => {
+                return self.disk.status(at, runs_max).await.map(Answer::Status);
+            }
+            Op::Cache { at } => self.disk.cache(at),
+            Op::Flush => self.flush().await?,
+            _ if self.access == Access::Read => return Err(Error::Refused(Refusal::ReadOnly)),
+            Op::Write {
+                offset,
+                data,
+                durability,
+            } => self.disk.write(offset, data, durability).await?,
+            Op::Discard { at, durability } => self.disk.discard(at, durability).await?,
+            Op::WriteZeroes {
+                at,
+                mode,
+                durability,
+            } => self.disk.write_zeroes(at, mode, durability).await?,
+        }
+        Ok(Answer::Done)
+    }
+}

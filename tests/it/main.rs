@@ -1,0 +1,6 @@
+//! The one integration test binary. A test of its own binary costs a link each; a module here costs
+//! nothing, so new test files become `mod` lines of this one.
+
+mod layering;
+mod source;
+mod tidy;
