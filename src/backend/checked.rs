@@ -80,14 +80,13 @@ impl Backend for Checked {
 
     async fn flush(&self) -> Result<()> {
         self.check_poison()?;
-        let flushed = self.medium.flush().await;
-        if let Err(error) = flushed {
+        if let Err(error) = self.medium.flush().await {
             self.poisoned.store(true, Ordering::Release);
             tracing::error!(%error, "a flush failed; the backend takes no more requests");
+            return Err(error);
         }
-        // A flush that began before another failed proves nothing either.
-        self.check_poison()?;
-        flushed
+        // While this one went well another may have failed, and taken its writes with it.
+        self.check_poison()
     }
 
     async fn discard(&self, at: Extent) -> Result<()> {

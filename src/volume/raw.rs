@@ -28,6 +28,11 @@ impl RawDisk {
         }
     }
 
+    /// What it rests on.
+    pub fn backend(&self) -> &Checked {
+        &self.backend
+    }
+
     /// Its size in bytes.
     pub fn size(&self) -> u64 {
         self.backend.geometry().size

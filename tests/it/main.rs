@@ -1,6 +1,10 @@
 //! The one integration test binary. A test of its own binary costs a link each; a module here costs
 //! nothing, so new test files become `mod` lines of this one.
 
+mod backend_contract;
+mod faulty_disk;
 mod layering;
+mod raw_disk;
+mod reactor;
 mod source;
 mod tidy;
