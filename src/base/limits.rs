@@ -68,6 +68,13 @@ pub const GATHER_PIECES_MAX: usize = 1024;
 /// replies leaves in one send. The kernel may grant less.
 pub const SOCKET_BYTES: usize = 2 * MIB;
 
+/// How long a TCP client may be silent before the kernel asks whether it is still there. A client
+/// whose machine is gone is noticed after this and nine more times [`KEEPALIVE_INTERVAL`].
+pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+
+/// How long the kernel waits for the answer to that before it asks again.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Extents that one block status reply describes at most; the protocol allows 2^20. The client
 /// asks again from where the reply ended.
 pub const STATUS_RUNS_MAX: usize = 1024;

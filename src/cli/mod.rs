@@ -1,13 +1,12 @@
 //! The words that people type.
 
+pub mod bench;
 mod log;
 mod serve;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-
-use crate::base::OpenError;
 
 /// Userspace block devices: disks over NBD, served by io_uring.
 #[derive(Debug, Parser)]
@@ -20,22 +19,25 @@ struct Words {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::ServeArgs),
+    Bench(bench::BenchArgs),
 }
 
 /// Does what the words of this process say. Exit status 0: done; 1: it failed, and a line on
 /// standard error says why; 2: the words are wrong.
 pub fn run() -> ExitCode {
     let words = Words::parse();
-    let done = match words.command {
-        Command::Serve(args) => serve::run(args),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error),
+    match words.command {
+        Command::Serve(args) => end(serve::run(args)),
+        Command::Bench(args) => end(bench::run(args)),
     }
 }
 
-fn fail(error: &OpenError) -> ExitCode {
-    eprintln!("bedplate: {error}");
-    ExitCode::FAILURE
+fn end<E: std::error::Error>(done: Result<(), E>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bedplate: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -14,7 +14,7 @@ use super::fs::{FileHandle, fd};
 use super::reactor::plain;
 use super::ring::{Keep, Operation, count};
 use super::sim;
-use crate::base::limits::{GATHER_PIECES_MAX, SOCKET_BYTES};
+use crate::base::limits::{GATHER_PIECES_MAX, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, SOCKET_BYTES};
 use crate::base::{Buf, OpenError};
 
 /// Where a server listens.
@@ -323,6 +323,8 @@ fn tune(socket: &OwnedFd, address: &Address) {
     if let Address::Tcp(_) = address {
         let _ = sockopt::set_tcp_nodelay(socket, true);
         let _ = sockopt::set_socket_keepalive(socket, true);
+        let _ = sockopt::set_tcp_keepidle(socket, KEEPALIVE_IDLE);
+        let _ = sockopt::set_tcp_keepintvl(socket, KEEPALIVE_INTERVAL);
     }
     let forced = sockopt::set_socket_send_buffer_size_force(socket, SOCKET_BYTES);
     if forced.is_err() {

@@ -192,7 +192,7 @@ impl Reactor {
                     end.set(true);
                 });
                 super::spawn(drain_rouse(Arc::clone(&self.rouse)));
-                let mut spin = Spin::default();
+                let mut spin = Spin::new();
                 loop {
                     let polls = self.run_tasks();
                     if ended.get() {
@@ -215,7 +215,12 @@ impl Reactor {
         let wait = self.time_to_wait();
         let found = match wait {
             Some(Duration::ZERO) => true,
-            _ => spin.worth_it(polls) && self.look_for_work(wait),
+            _ if spin.worth_it(polls) => {
+                let found = self.look_for_work(wait);
+                spin.looked(found);
+                found
+            }
+            _ => false,
         };
         let limit = if found { Some(Duration::ZERO) } else { wait };
         self.sleep(limit, spin);
@@ -305,26 +310,45 @@ async fn drain_rouse(rouse: Arc<OwnedFd>) {
 /// It pays where a turn had little to do, so that the next request, which its client sends once it
 /// has the reply, is all there will be, and where recent sleeps were short. It does not pay at
 /// depth: while a client works through a batch of replies the next batch grows, and sleeping
-/// lets it. The guess adapts by one long sleep, so an idle server sleeps from then on.
-#[derive(Default)]
+/// lets it. Nor does it pay where client and server share a core: then looking keeps away what is
+/// looked for. So a look in vain doubles the number of short sleeps that must come before the
+/// next, a successful one halves it, and one long sleep ends all looking: an idle server sleeps.
 struct Spin {
     short_sleeps: u32,
+    needed: u32,
 }
 
 /// Polls in a turn at most where spinning may pay: a receiver, a sender and a request or two.
 const FEW_POLLS: u64 = 4;
 
-/// Short sleeps in a row before spinning starts.
-const SHORT_SLEEPS: u32 = 8;
+/// Short sleeps in a row before a first look, and before one that follows many in vain.
+const SHORT_SLEEPS_MIN: u32 = 8;
+const SHORT_SLEEPS_MAX: u32 = 4096;
 
 impl Spin {
+    fn new() -> Self {
+        Self {
+            short_sleeps: 0,
+            needed: SHORT_SLEEPS_MIN,
+        }
+    }
+
     fn worth_it(&self, polls: u64) -> bool {
-        polls <= FEW_POLLS && self.short_sleeps >= SHORT_SLEEPS
+        polls <= FEW_POLLS && self.short_sleeps >= self.needed
+    }
+
+    fn looked(&mut self, found: bool) {
+        if found {
+            self.needed = (self.needed / 2).max(SHORT_SLEEPS_MIN);
+        } else {
+            self.short_sleeps = 0;
+            self.needed = (self.needed * 2).min(SHORT_SLEEPS_MAX);
+        }
     }
 
     fn slept(&mut self, duration: Duration) {
         if duration <= 2 * SPIN {
-            self.short_sleeps = (self.short_sleeps + 1).min(2 * SHORT_SLEEPS);
+            self.short_sleeps = (self.short_sleeps + 1).min(SHORT_SLEEPS_MAX);
         } else {
             self.short_sleeps = 0;
         }

@@ -6,5 +6,6 @@ mod faulty_disk;
 mod layering;
 mod raw_disk;
 mod reactor;
+mod service;
 mod source;
 mod tidy;
