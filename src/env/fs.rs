@@ -7,7 +7,7 @@ use std::sync::Arc;
 use io_uring::{opcode, types};
 
 use super::reactor::plain;
-use super::ring::{Keep, Operation, count};
+use super::ring::{Keep, Operation, StorageNote, count};
 use crate::base::{Buf, Extent};
 
 /// A file that operations under way keep open.
@@ -16,12 +16,14 @@ pub type FileHandle = Arc<OwnedFd>;
 /// Reads into `buf` from `offset` of `file`. Gives the bytes read, which are fewer than `buf` holds
 /// at the end of the file, and the buffer.
 pub async fn read_at(file: &FileHandle, offset: u64, buf: Buf) -> (io::Result<usize>, Buf) {
+    let _note = StorageNote::new();
     read(file, offset, buf).await
 }
 
 /// Writes `buf` from `offset` of `file`. Gives the bytes written, which may be fewer than `buf`
 /// holds, and the buffer.
 pub async fn write_at(file: &FileHandle, offset: u64, buf: Buf) -> (io::Result<usize>, Buf) {
+    let _note = StorageNote::new();
     let entry = opcode::Write::new(fd(file), buf.as_ptr(), length(&buf)).offset(offset);
     with_buf(file, entry.build(), buf).await
 }
@@ -31,6 +33,7 @@ pub async fn write_at(file: &FileHandle, offset: u64, buf: Buf) -> (io::Result<u
 /// # Errors
 /// What `fdatasync(2)` gives. After an error nothing is known about earlier writes.
 pub async fn fdatasync(file: &FileHandle) -> io::Result<()> {
+    let _note = StorageNote::new();
     let entry = opcode::Fsync::new(fd(file)).flags(types::FsyncFlags::DATASYNC);
     count(plain(file, entry.build()).await).map(drop)
 }
@@ -44,6 +47,7 @@ pub async fn fallocate(
     mode: rustix::fs::FallocateFlags,
     at: Extent,
 ) -> io::Result<()> {
+    let _note = StorageNote::new();
     let mode = i32::try_from(mode.bits()).expect("a flag of fallocate(2)");
     let entry = opcode::Fallocate::new(fd(file), at.bytes())
         .offset(at.offset())

@@ -215,7 +215,7 @@ impl Reactor {
         let wait = self.time_to_wait();
         let found = match wait {
             Some(Duration::ZERO) => true,
-            _ if spin.worth_it(polls) => {
+            _ if spin.worth_it(polls) && !core.machine().ring.waits_for_storage() => {
                 let found = self.look_for_work(wait);
                 spin.looked(found);
                 found
@@ -311,7 +311,7 @@ async fn drain_rouse(rouse: Arc<OwnedFd>) {
 /// has the reply, is all there will be, and where recent sleeps were short. It does not pay at
 /// depth: while a client works through a batch of replies the next batch grows, and sleeping
 /// lets it. Nor does it pay where client and server share a core: then looking keeps away what is
-/// looked for. So a look in vain doubles the number of short sleeps that must come before the
+/// looked for; nor while storage works, which is rarely as quick as a look is long. So a look in vain doubles the number of short sleeps that must come before the
 /// next, a successful one halves it, and one long sleep ends all looking: an idle server sleeps.
 struct Spin {
     short_sleeps: u32,

@@ -5,7 +5,7 @@
 //! and what it owned is dropped when the kernel lets go.
 
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -37,6 +37,7 @@ pub(super) enum Keep {
 pub(super) struct Ring {
     io: RefCell<IoUring>,
     operations: RefCell<Operations>,
+    storage: Cell<usize>,
 }
 
 #[derive(Default)]
@@ -81,6 +82,7 @@ impl Ring {
         Ok(Self {
             io: RefCell::new(io),
             operations: RefCell::default(),
+            storage: Cell::new(0),
         })
     }
 
@@ -88,6 +90,11 @@ impl Ring {
     pub(super) fn has_completions(&self) -> bool {
         let mut io = self.io.borrow_mut();
         io.submission().taskrun() || !io.completion().is_empty()
+    }
+
+    /// Whether an operation on storage is under way, which takes its time whoever waits for it.
+    pub(super) fn waits_for_storage(&self) -> bool {
+        self.storage.get() > 0
     }
 
     /// Submits what is queued and collects completions; waits for one as long as `limit` says,
@@ -262,6 +269,28 @@ impl Drop for Operation {
         if let Some(place) = self.place {
             current().machine().ring.abandon(place);
         }
+    }
+}
+
+/// Notes that an operation on storage is under way, until this is dropped.
+pub(super) struct StorageNote;
+
+impl StorageNote {
+    pub(super) fn new() -> Self {
+        Self::add(1);
+        Self
+    }
+
+    fn add(change: isize) {
+        let core = current();
+        let storage = &core.machine().ring.storage;
+        storage.set(storage.get().wrapping_add_signed(change));
+    }
+}
+
+impl Drop for StorageNote {
+    fn drop(&mut self) {
+        Self::add(-1);
     }
 }
 
