@@ -23,7 +23,7 @@ pub const CONNECTION_REQUESTS_MAX: usize = 256;
 pub const CONNECTION_BYTES_MAX: usize = 2 * PAYLOAD_BYTES_MAX;
 
 /// Payload bytes that all connections of one reactor hold together. At the bound connections wait
-/// for each other; one that has not taken a reply for [`SEND_STALL`] while others wait is closed.
+/// for each other; one that stands still for [`STALL`] while others wait is closed.
 pub const REACTOR_BYTES_MAX: usize = 512 * MIB;
 
 /// Connections that a server holds at once. Further ones are closed as soon as they are accepted.
@@ -35,8 +35,9 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 /// What is encrypted and sent at once on a TLS connection, in bytes.
 pub const TLS_SEND_BYTES: usize = 256 * KIB;
 
-/// How long a client may refuse its replies while other clients wait for the memory they occupy.
-pub const SEND_STALL: Duration = Duration::from_secs(10);
+/// How long a client may keep back a payload, or refuse its replies, while other clients wait for
+/// the memory that these occupy. Then it is closed.
+pub const STALL: Duration = Duration::from_secs(10);
 
 /// How long a connection that is ending waits for its client to take the last replies. Then it is
 /// closed; what the client was told is done is done either way.

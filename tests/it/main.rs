@@ -7,5 +7,6 @@ mod layering;
 mod raw_disk;
 mod reactor;
 mod service;
+mod sessions;
 mod source;
 mod tidy;

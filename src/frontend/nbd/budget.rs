@@ -5,6 +5,7 @@
 //! than it takes answers is held back by its own socket, and the memory of the server is bounded.
 
 use std::cell::Cell;
+use std::rc::Rc;
 
 use crate::base::limits::{CONNECTION_BYTES_MAX, CONNECTION_REQUESTS_MAX, REACTOR_BYTES_MAX};
 use crate::env::Signal;
@@ -42,13 +43,52 @@ pub(super) struct Budget {
 /// What some requests hold.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Held {
-    pub(super) requests: usize,
-    pub(super) bytes: usize,
+    requests: usize,
+    bytes: usize,
+}
+
+impl Held {
+    /// Whether no request holds anything.
+    pub(super) fn is_nothing(self) -> bool {
+        self.requests == 0
+    }
+
+    /// Takes over what `admitted` holds: from here on it is this that is to be released.
+    pub(super) fn take_over(&mut self, mut admitted: Admitted) {
+        let held = std::mem::take(&mut admitted.held);
+        self.requests += held.requests;
+        self.bytes += held.bytes;
+    }
+}
+
+/// A request that was admitted. Dropped, it gives back what it holds, as when its client goes
+/// away in the middle of its payload.
+#[derive(Debug)]
+#[must_use]
+pub(super) struct Admitted {
+    budget: Rc<Budget>,
+    held: Held,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        if !self.held.is_nothing() {
+            self.budget.release(self.held);
+        }
+    }
 }
 
 impl Budget {
     /// Waits until there is room for one request that holds `bytes`, and takes it.
-    pub(super) async fn admit(&self, bytes: usize) {
+    pub(super) async fn admit(self: &Rc<Self>, bytes: usize) -> Admitted {
+        self.wait_for_room(bytes).await;
+        let budget = Rc::clone(self);
+        let requests = 1;
+        let held = Held { requests, bytes };
+        Admitted { budget, held }
+    }
+
+    async fn wait_for_room(&self, bytes: usize) {
         if self.try_admit(bytes) {
             return;
         }

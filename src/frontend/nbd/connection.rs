@@ -13,13 +13,13 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::budget::{self, Budget, Held};
+use super::budget::{self, Admitted, Budget, Held};
 use super::channel::Channel;
 use super::intake::Intake;
 use super::proto::{
     Agreed, BadMagic, Command, Contexts, Header, NbdError, Outbox, ReplyTo, status_filter,
 };
-use crate::base::limits::{DRAIN_TIMEOUT, SEND_STALL, STATUS_RUNS_MAX};
+use crate::base::limits::{DRAIN_TIMEOUT, STALL, STATUS_RUNS_MAX};
 use crate::base::{Answer, Op, Reply, Request, Ticket};
 use crate::env::{self, Either, Signal};
 use crate::volume::Volume;
@@ -30,7 +30,7 @@ pub(super) struct Connection {
     channel: Channel,
     agreed: Agreed,
     volume: Arc<Volume>,
-    budget: Budget,
+    budget: Rc<Budget>,
     outgoing: RefCell<Outgoing>,
     replied: Signal,
     phase: Cell<Phase>,
@@ -69,7 +69,6 @@ pub(super) enum End {
 #[derive(Clone, Copy, Debug)]
 struct Asked {
     reply_to: ReplyTo,
-    held: Held,
     /// Whether data may come in pieces, with holes left out.
     fragments: bool,
     contexts: Contexts,
@@ -81,7 +80,7 @@ impl Connection {
             channel,
             agreed,
             volume,
-            budget: Budget::default(),
+            budget: Rc::default(),
             outgoing: RefCell::default(),
             replied: Signal::new(),
             phase: Cell::new(Phase::Open),
@@ -169,20 +168,15 @@ impl Connection {
         command: Command,
         intake: &mut Intake,
     ) -> io::Result<Option<End>> {
-        let held = Held {
-            requests: 1,
-            bytes: data_bytes(command),
-        };
-        self.budget.admit(held.bytes).await;
+        let admitted = self.budget.admit(data_bytes(command)).await;
         let payload_bytes = header.payload_bytes(self.agreed.framing);
         let payload_bytes = usize::try_from(payload_bytes).expect("checked against the limits");
-        let Some(payload) = intake.payload(payload_bytes, &self.channel).await? else {
-            self.budget.release(held);
+        let arriving = intake.payload(payload_bytes, &self.channel);
+        let Some(payload) = self.unless_stalled(arriving).await? else {
             return Ok(Some(End::Closed));
         };
         let mut asked = Asked {
             reply_to: ReplyTo::new(self.agreed.framing, &header),
-            held,
             fragments: matches!(
                 command,
                 Command::Read {
@@ -225,7 +219,7 @@ impl Connection {
                         Op::Status { at, runs_max }
                     }
                     Err(error) => {
-                        self.reply(asked, Err(error));
+                        self.reply(admitted, asked, Err(error));
                         return Ok(None);
                     }
                 }
@@ -236,7 +230,7 @@ impl Connection {
         let this = Rc::clone(self);
         env::start(async move {
             let Reply { result, .. } = this.volume.serve(Request { ticket, op }).await;
-            this.reply(asked, result.map_err(NbdError::from));
+            this.reply(admitted, asked, result.map_err(NbdError::from));
         });
         Ok(None)
     }
@@ -249,34 +243,27 @@ impl Connection {
         intake: &mut Intake,
     ) -> io::Result<Option<End>> {
         let framing = self.agreed.framing;
-        let held = Held {
-            requests: 1,
-            bytes: 0,
-        };
-        self.budget.admit(held.bytes).await;
+        let admitted = self.budget.admit(0).await;
         let payload_bytes = header.payload_bytes(framing);
         if !intake.skip(payload_bytes, &self.channel).await? {
-            self.budget.release(held);
             return Ok(Some(End::Closed));
         }
         let asked = Asked {
             reply_to: ReplyTo::new(framing, &header),
-            held,
             fragments: false,
             contexts: Contexts::NONE,
         };
-        self.reply(asked, Err(error));
+        self.reply(admitted, asked, Err(error));
         Ok(None)
     }
 
-    fn reply(&self, asked: Asked, result: Result<Answer, NbdError>) {
+    fn reply(&self, admitted: Admitted, asked: Asked, result: Result<Answer, NbdError>) {
         if self.phase.get() == Phase::Broken {
-            return self.budget.release(asked.held);
+            return;
         }
         let mut outgoing = self.outgoing.borrow_mut();
-        let first = outgoing.held.requests == 0;
-        outgoing.held.requests += asked.held.requests;
-        outgoing.held.bytes += asked.held.bytes;
+        let first = outgoing.held.is_nothing();
+        outgoing.held.take_over(admitted);
         let out = &mut outgoing.outbox;
         match result {
             Ok(Answer::Done) => asked.reply_to.done(out),
@@ -304,20 +291,24 @@ impl Connection {
         }
     }
 
-    /// Sends one batch. A client that does not take it is waited for, unless others need the
-    /// memory that it occupies.
-    async fn send_batch(&self, outbox: Outbox) -> Outbox {
-        let mut sending = pin!(self.channel.send(outbox));
-        let (sent, outbox) = loop {
-            match env::either(sending.as_mut(), env::sleep(SEND_STALL)).await {
-                Either::First(done) => break done,
+    /// Waits for `work`, which is the client's to finish, unless others need the memory that it
+    /// occupies: then the client is cut off, and `work` ends in an error.
+    async fn unless_stalled<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        loop {
+            match env::either(work.as_mut(), env::sleep(STALL)).await {
+                Either::First(done) => return done,
                 Either::Second(()) if budget::somebody_waits() => {
-                    tracing::warn!("closing a client that takes no replies while others wait");
+                    tracing::warn!("closing a client that stands still while others wait");
                     self.channel.shutdown();
                 }
                 Either::Second(()) => {}
             }
-        };
+        }
+    }
+
+    async fn send_batch(&self, outbox: Outbox) -> Outbox {
+        let (sent, outbox) = self.unless_stalled(self.channel.send(outbox)).await;
         if let Err(error) = sent {
             tracing::debug!(%error, "replies could not be sent");
             self.phase.set(Phase::Broken);
