@@ -1,7 +1,7 @@
 //! What the protocol and the buffers cost by themselves, per request of 4 KiB.
 //!
-//! `cargo bench` compares with the last run. A change of a few per cent between runs means little on
-//! a shared machine; `scripts/bench` measures the server as a whole, beside its peers.
+//! `cargo bench` compares with the last run. A change of a few per cent between runs means little
+//! on a shared machine; `scripts/bench` measures the server as a whole, beside its peers.
 
 use std::hint::black_box;
 

@@ -63,6 +63,12 @@ impl File {
             Err(error) => return Err(fail(&error, "use a file system that has file locks")),
         }
         let size = rustix::fs::seek(&file, SeekFrom::End(0)).map_err(refused)?;
+        if size == 0 {
+            return Err(fail(
+                &"it is empty",
+                "give it a size with: truncate -s SIZE PATH",
+            ));
+        }
         let align = go_direct(&file, size);
         if align.is_none() {
             tracing::warn!(

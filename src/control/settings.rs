@@ -142,11 +142,14 @@ impl Wrong {
         }
     }
 
-    /// The line of a TOML error and its message, without the drawing around it.
+    /// The line of a TOML error, what is set there, and the message without the drawing around it.
     fn of_toml(text: &str, error: &toml::de::Error) -> Self {
         let at = error.span().map_or(0, |span| span.start);
-        let line = 1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count();
-        Self::new(format!("line {line}"), error.message().replace('\n', " "))
+        let index = text.bytes().take(at).filter(|byte| *byte == b'\n').count();
+        let line = text.lines().nth(index).unwrap_or_default();
+        let set = line.split('=').next().unwrap_or_default().trim();
+        let key = format!("line {}: {set}", index + 1);
+        Self::new(key, error.message().replace('\n', " "))
     }
 }
 
@@ -194,12 +197,12 @@ mod tests {
     fn what_is_wrong_is_named_by_its_key() {
         for (text, key) in [
             ("threads = 0", "threads"),
-            ("\nthread = 1", "line 2"),
+            ("\nthread = 1", "line 2: thread"),
             ("nbd = [\"nowhere\"]", "nbd"),
             ("[raw.a]\nurl = \"x:y\"", "raw.a.url"),
-            ("[raw.a]\n", "line 1"),
-            ("nbd = 7", "line 1"),
-            ("[tls]\nkey = \"k\"", "line 1"),
+            ("[raw.a]\n", "line 1: [raw.a]"),
+            ("nbd = 7", "line 1: nbd"),
+            ("[tls]\nkey = \"k\"", "line 1: [tls]"),
         ] {
             let wrong = Settings::parse(text).expect_err(text);
             assert_eq!(wrong.key, key, "{}", wrong.why);

@@ -310,9 +310,10 @@ async fn drain_rouse(rouse: Arc<OwnedFd>) {
 /// It pays where a turn had little to do, so that the next request, which its client sends once it
 /// has the reply, is all there will be, and where recent sleeps were short. It does not pay at
 /// depth: while a client works through a batch of replies the next batch grows, and sleeping
-/// lets it. Nor does it pay where client and server share a core: then looking keeps away what is
-/// looked for; nor while storage works, which is rarely as quick as a look is long. So a look in vain doubles the number of short sleeps that must come before the
-/// next, a successful one halves it, and one long sleep ends all looking: an idle server sleeps.
+/// lets it. Nor does it pay while storage works, which is rarely as quick as a look is long; nor
+/// where client and server share a core: then looking keeps away what is looked for. So a look in
+/// vain doubles the number of short sleeps that must come before the next, a successful one halves
+/// it, and one long sleep ends all looking: an idle server sleeps.
 struct Spin {
     short_sleeps: u32,
     needed: u32,

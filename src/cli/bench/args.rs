@@ -36,7 +36,7 @@ what is on the export; so does --verify, which begins by writing the whole range
 #[derive(Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct BenchArgs {
-    /// The export: nbd+unix:///NAME?socket=PATH or nbd://HOST[:PORT]/NAME
+    /// The export: nbd+unix:///NAME?socket=PATH or nbd://HOST:PORT/NAME
     #[arg(value_name = "NBD-URI", value_parser = NbdUri::parse)]
     pub(super) uri: NbdUri,
 

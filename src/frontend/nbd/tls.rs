@@ -1,5 +1,6 @@
 //! TLS for the server: the certificate, who may come in, and the record layer over plain bytes.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -88,6 +89,8 @@ fn unusable(path: &Path, why: &dyn fmt::Display) -> OpenError {
 /// The record layer of one connection.
 pub(super) struct Session {
     connection: ServerConnection,
+    /// What has been opened and not read: at most what one call of `take_in` was given.
+    opened: VecDeque<u8>,
     /// Bytes written since the last time something was taken out.
     waiting_bytes: usize,
 }
@@ -101,6 +104,7 @@ impl Session {
         connection.set_buffer_limit(None);
         Self {
             connection,
+            opened: VecDeque::new(),
             waiting_bytes: 0,
         }
     }
@@ -118,13 +122,18 @@ impl Session {
         self.waiting_bytes
     }
 
-    /// Takes in what has arrived.
+    /// Takes in what has arrived, and opens it. The connection itself refuses to hold more than a
+    /// record or so, so what is opened is moved out at once.
     pub(super) fn take_in(&mut self, mut sealed: &[u8]) -> io::Result<()> {
         while !sealed.is_empty() {
             self.connection.read_tls(&mut sealed)?;
-            self.connection
+            let state = self
+                .connection
                 .process_new_packets()
                 .map_err(io::Error::other)?;
+            let mut opened = vec![0; state.plaintext_bytes_to_read()];
+            self.connection.reader().read_exact(&mut opened)?;
+            self.opened.extend(opened);
         }
         Ok(())
     }
@@ -143,6 +152,9 @@ impl Session {
 
     /// Opened bytes: some, none yet (`None`), or none any more (zero).
     pub(super) fn read(&mut self, out: &mut [u8]) -> io::Result<Option<usize>> {
+        if !self.opened.is_empty() {
+            return self.opened.read(out).map(Some);
+        }
         match self.connection.reader().read(out) {
             Ok(count) => Ok(Some(count)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),

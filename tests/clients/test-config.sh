@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# The config file says the same as the command line, which may add to it; a mistake in it is one
+# line that names the file and the key.
+set -euo pipefail
+source "$CLIENTS/lib.sh"
+
+cat >good.toml <<TOML
+threads = 1
+nbd = ["unix:$socket"]
+[raw.one]
+url = "mem:1M"
+description = "the first"
+[raw.two]
+url = "mem:2M"
+read_only = true
+TOML
+start server --config good.toml --raw three=mem:3M
+nbdinfo --list --json "nbd+unix:///?socket=$socket" >list.json
+jq -r '.exports[] | [."export-name", ."export-size", .is_read_only, .description] | @csv' \
+    list.json | sort >list.csv
+expect_equal '"one",1048576,false,"the first"
+"three",3145728,false,"raw mem:3M"
+"two",2097152,true,"raw mem:2M"' "$(cat list.csv)"
+stop
+
+try() {
+    printf '%b' "$2" >bad.toml
+    refuse 1 "bad\.toml.*$1" serve --config bad.toml
+}
+try 'colour' 'colour = "red"\n'
+try 'threads' 'threads = 0\n[raw.a]\nurl = "mem:1M"\n'
+try 'threads' 'threads = "many"\n'
+try 'size|raw\.a' '[raw.a]\nurl = "mem:1M"\nsize = 5\n'
+try 'gopher' 'nbd = ["unix:x"]\n[raw.a]\nurl = "gopher:/x"\n'
+try 'nonsense' 'nbd = ["nonsense"]\n[raw.a]\nurl = "mem:1M"\n'
+try '' 'this is no TOML'
+refuse 1 'missing\.toml' serve --config missing.toml
