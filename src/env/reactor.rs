@@ -212,10 +212,11 @@ impl Reactor {
     /// Submits what the tasks have asked for, waits for something to do, and makes it ready.
     fn wait_for_work(&self, polls: u64, spin: &mut Spin) {
         let core = &self.core;
+        spin.ran(polls);
         let wait = self.time_to_wait();
         let found = match wait {
             Some(Duration::ZERO) => true,
-            _ if spin.worth_it(polls) && !core.machine().ring.waits_for_storage() => {
+            _ if spin.worth_it() && !core.machine().ring.waits_for_storage() => {
                 let found = self.look_for_work(wait);
                 spin.looked(found);
                 found
@@ -307,7 +308,7 @@ async fn drain_rouse(rouse: Arc<OwnedFd>) {
 
 /// Whether looking for work before sleeping pays.
 ///
-/// It pays where a turn had little to do, so that the next request, which its client sends once it
+/// It pays where every recent turn had little to do, so that the next request, which its client sends once it
 /// has the reply, is all there will be, and where recent sleeps were short. It does not pay at
 /// depth: while a client works through a batch of replies the next batch grows, and sleeping
 /// lets it. Nor does it pay while storage works, which is rarely as quick as a look is long; nor
@@ -317,9 +318,11 @@ async fn drain_rouse(rouse: Arc<OwnedFd>) {
 struct Spin {
     short_sleeps: u32,
     needed: u32,
+    /// The most polls in a recent turn; it fades by one a turn.
+    recent_polls: u64,
 }
 
-/// Polls in a turn at most where spinning may pay: a receiver, a sender and a request or two.
+/// Polls in any recent turn at most where spinning may pay: a receiver, a sender and a request or two.
 const FEW_POLLS: u64 = 4;
 
 /// Short sleeps in a row before a first look, and before one that follows many in vain.
@@ -331,11 +334,16 @@ impl Spin {
         Self {
             short_sleeps: 0,
             needed: SHORT_SLEEPS_MIN,
+            recent_polls: 0,
         }
     }
 
-    fn worth_it(&self, polls: u64) -> bool {
-        polls <= FEW_POLLS && self.short_sleeps >= self.needed
+    fn ran(&mut self, polls: u64) {
+        self.recent_polls = polls.max(self.recent_polls.saturating_sub(1));
+    }
+
+    fn worth_it(&self) -> bool {
+        self.recent_polls <= FEW_POLLS && self.short_sleeps >= self.needed
     }
 
     fn looked(&mut self, found: bool) {
