@@ -308,13 +308,13 @@ async fn drain_rouse(rouse: Arc<OwnedFd>) {
 
 /// Whether looking for work before sleeping pays.
 ///
-/// It pays where every recent turn had little to do, so that the next request, which its client sends once it
-/// has the reply, is all there will be, and where recent sleeps were short. It does not pay at
-/// depth: while a client works through a batch of replies the next batch grows, and sleeping
-/// lets it. Nor does it pay while storage works, which is rarely as quick as a look is long; nor
-/// where client and server share a core: then looking keeps away what is looked for. So a look in
-/// vain doubles the number of short sleeps that must come before the next, a successful one halves
-/// it, and one long sleep ends all looking: an idle server sleeps.
+/// It pays where every recent turn had little to do, so that the next request, which its client
+/// sends once it has the reply, is all there will be, and where recent sleeps were short. It does
+/// not pay at depth: while a client works through a batch of replies the next batch grows, and
+/// sleeping lets it. Nor does it pay while storage works, which is rarely as quick as a look is
+/// long; nor where client and server share a core: then looking keeps away what is looked for. So
+/// a look in vain doubles the number of short sleeps that must come before the next, a successful
+/// one halves it, and one long sleep ends all looking: an idle server sleeps.
 struct Spin {
     short_sleeps: u32,
     needed: u32,
@@ -322,7 +322,7 @@ struct Spin {
     recent_polls: u64,
 }
 
-/// Polls in any recent turn at most where spinning may pay: a receiver, a sender and a request or two.
+/// Polls in any recent turn at most where spinning may pay: a receiver, a sender, a request or two.
 const FEW_POLLS: u64 = 4;
 
 /// Short sleeps in a row before a first look, and before one that follows many in vain.
