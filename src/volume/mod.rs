@@ -96,7 +96,8 @@ impl Volume {
         match op {
             Op::Read { at } => return self.disk.read(at).await.map(Answer::Data),
             Op::Status { at, runs_max } => {
-                return self.disk.status(at, runs_max).await.map(Answer::Status);
+                let status = Box::pin(self.disk.status(at, runs_max));
+                return status.await.map(Answer::Status);
             }
             Op::Cache { at } => self.disk.cache(at),
             Op::Flush => self.flush().await?,
@@ -106,12 +107,16 @@ impl Volume {
                 data,
                 durability,
             } => self.disk.write(offset, data, durability).await?,
-            Op::Discard { at, durability } => self.disk.discard(at, durability).await?,
+            // The rarer requests are boxed: a future is as large as the largest of its parts, and
+            // one is made, moved and dropped for every read and write.
+            Op::Discard { at, durability } => {
+                Box::pin(self.disk.discard(at, durability)).await?;
+            }
             Op::WriteZeroes {
                 at,
                 mode,
                 durability,
-            } => self.disk.write_zeroes(at, mode, durability).await?,
+            } => Box::pin(self.disk.write_zeroes(at, mode, durability)).await?,
         }
         Ok(Answer::Done)
     }

@@ -75,7 +75,8 @@ impl RawDisk {
             let _guard = self.shared(at).await;
             self.backend.write(offset, data).await?;
         } else {
-            self.write_part(at, &data).await?;
+            // Rare and large; boxed, it does not make every request's future as large.
+            Box::pin(self.write_part(at, &data)).await?;
         }
         self.settle(durability).await
     }
