@@ -220,7 +220,45 @@ struct Message<T> {
     header: libc::msghdr,
 }
 
+/// Sends all of `data`: what the socket takes at once with a plain system call, since that is
+/// nearly always everything, and spares the reactor a second turn just to hear that it is done;
+/// and the rest, where a client is slow to take it, through the ring.
 async fn send<T: Pieces + 'static>(socket: &FileHandle, data: T) -> (io::Result<()>, T) {
+    match send_now(socket, &data) {
+        Ok(Sent::Everything) => (Ok(()), data),
+        Ok(Sent::Bytes(sent)) => send_rest(socket, data, sent).await,
+        Err(error) => (Err(error), data),
+    }
+}
+
+enum Sent {
+    Everything,
+    Bytes(usize),
+}
+
+fn send_now<T: Pieces>(socket: &FileHandle, data: &T) -> io::Result<Sent> {
+    use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+    let mut pieces = Vec::new();
+    let mut bytes = 0;
+    data.each(&mut |piece| {
+        bytes += piece.len();
+        pieces.push(io::IoSlice::new(piece));
+    });
+    let now = &pieces[..pieces.len().min(GATHER_PIECES_MAX)];
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    match sendmsg(socket, now, &mut SendAncillaryBuffer::default(), flags) {
+        Ok(sent) if sent == bytes => Ok(Sent::Everything),
+        Ok(sent) => Ok(Sent::Bytes(sent)),
+        Err(rustix::io::Errno::AGAIN) => Ok(Sent::Bytes(0)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn send_rest<T: Pieces + 'static>(
+    socket: &FileHandle,
+    data: T,
+    mut skip: usize,
+) -> (io::Result<()>, T) {
     let mut message = Box::new(Message {
         data,
         pieces: Vec::new(),
@@ -229,6 +267,9 @@ async fn send<T: Pieces + 'static>(socket: &FileHandle, data: T) -> (io::Result<
     });
     let mut pieces = Vec::new();
     message.data.each(&mut |piece| {
+        let sent = skip.min(piece.len());
+        skip -= sent;
+        let piece = &piece[sent..];
         pieces.push(libc::iovec {
             iov_base: piece.as_ptr().cast_mut().cast(),
             iov_len: piece.len(),
