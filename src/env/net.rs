@@ -170,7 +170,8 @@ impl Stream {
     }
 
     /// Receives what has arrived, at least one byte, into `buf` from `from` on. Gives the count,
-    /// zero when the other end has finished, and the buffer.
+    /// zero when the other end has finished, and the buffer. Dropped while it waits, it may take
+    /// bytes with it that arrive just then: only a connection that is ending is left like that.
     pub async fn receive(&self, buf: Buf, from: usize) -> (io::Result<usize>, Buf) {
         match &self.0 {
             Kind::Socket(socket) => receive(socket, buf, from).await,
