@@ -27,7 +27,6 @@ thread_local! {
 pub(super) struct Executor {
     places: RefCell<Vec<Place>>,
     free: RefCell<Vec<usize>>,
-    polls: Cell<u64>,
     ready: Arc<Ready>,
     late: RefCell<Vec<Waker>>,
     inbox: Arc<Inbox>,
@@ -45,7 +44,6 @@ impl Executor {
         Self {
             places: RefCell::default(),
             free: RefCell::default(),
-            polls: Cell::new(0),
             ready: Arc::new(Ready::default()),
             late: RefCell::default(),
             inbox,
@@ -114,11 +112,6 @@ impl Executor {
         !self.ready.lock().is_empty() || !self.late.borrow().is_empty()
     }
 
-    /// How often a task has been polled so far: a measure of work done.
-    pub(super) fn polls(&self) -> u64 {
-        self.polls.get()
-    }
-
     /// Drops every task where it waits.
     pub(super) fn clear(&self) {
         loop {
@@ -152,7 +145,6 @@ impl Executor {
     }
 
     fn poll(&self, place: usize, mut task: Task, waker: Waker) {
-        self.polls.set(self.polls.get() + 1);
         let state = task.as_mut().poll(&mut Context::from_waker(&waker));
         match state {
             Poll::Pending => self.places.borrow_mut()[place].task = Some(task),
