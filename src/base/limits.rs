@@ -86,8 +86,8 @@ pub const POOL_BYTES_MAX: usize = 32 * MIB;
 /// Entries of a reactor's submission queue. A full queue is submitted and goes on.
 pub const RING_ENTRIES: u32 = 1024;
 
-/// How long a reactor with little to do looks for work before it sleeps: a wake-up costs a client
-/// at queue depth 1 about as much as the whole request. Bounded so that idle means 0 % CPU.
+/// How long a reactor whose sleeps are short looks for work before it sleeps: a wake-up costs a
+/// client at queue depth 1 about as much as the whole request. Bounded so that idle means 0 % CPU.
 pub const SPIN: Duration = Duration::from_micros(50);
 
 /// Threads that run the system calls that a ring has no operation for.

@@ -250,7 +250,7 @@ fn send_now<T: Pieces>(socket: &FileHandle, data: &T) -> io::Result<Sent> {
     match sendmsg(socket, now, &mut SendAncillaryBuffer::default(), flags) {
         Ok(sent) if sent == bytes => Ok(Sent::Everything),
         Ok(sent) => Ok(Sent::Bytes(sent)),
-        Err(rustix::io::Errno::AGAIN) => Ok(Sent::Bytes(0)),
+        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(Sent::Bytes(0)),
         Err(error) => Err(error.into()),
     }
 }
