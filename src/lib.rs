@@ -2,9 +2,12 @@
 
 pub mod base;
 
+pub mod codec;
 pub mod env;
 
 pub mod backend;
+
+pub mod store;
 
 pub mod volume;
 

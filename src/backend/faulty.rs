@@ -8,7 +8,7 @@
 //! In a simulation every call also takes a random time, so that calls overtake each other.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::pages::Pages;
@@ -47,11 +47,13 @@ pub enum Fault {
     NoSpace,
 }
 
-/// A disk in memory that does as told by a test.
+/// A disk in memory that does as told by a test. Clones are the same disk: a test keeps one while a
+/// backend that is dropped with its power holds another.
+#[derive(Clone)]
 pub struct Faulty {
     size: u64,
     block: u64,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Default)]
@@ -77,7 +79,7 @@ impl Faulty {
         Self {
             size,
             block,
-            state: Mutex::default(),
+            state: Arc::default(),
         }
     }
 

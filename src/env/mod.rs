@@ -90,6 +90,19 @@ pub fn now() -> Instant {
     })
 }
 
+/// The time of day, in seconds since 1970; in a simulation, seconds since it began.
+pub fn wall_clock() -> u64 {
+    CURRENT.with_borrow(|current| match current.as_deref() {
+        Some(
+            core @ Core {
+                outside: Outside::Simulated(_),
+                ..
+            },
+        ) => core.now().since(Instant::from_nanos(0)).as_secs(),
+        _ => timer::wall_clock(),
+    })
+}
+
 /// 64 random bits: from the kernel, or in a simulation from its seed.
 pub fn random_u64() -> u64 {
     CURRENT.with_borrow(|current| match current.as_deref() {

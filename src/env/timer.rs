@@ -50,6 +50,12 @@ pub(super) fn monotonic() -> Instant {
     Instant(seconds * 1_000_000_000 + nanos)
 }
 
+pub(super) fn wall_clock() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    // A clock that was set to before 1970 is as good as none.
+    u64::try_from(time.tv_sec).unwrap_or(0)
+}
+
 /// The timers of one thread, in order of time and, where that is equal, of creation.
 #[derive(Default)]
 pub(super) struct Timers {

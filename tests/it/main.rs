@@ -9,4 +9,5 @@ mod reactor;
 mod service;
 mod sessions;
 mod source;
+mod store;
 mod tidy;

@@ -1,0 +1,5 @@
+//! What happens to bytes between a guest and a backend: pure functions, no I/O and no state.
+
+mod seal;
+
+pub use seal::{Broken, Place, Sealer, TAG_BYTES};

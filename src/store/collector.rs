@@ -1,0 +1,305 @@
+//! Collects garbage while space is short: traverses, moves, and has checkpoints made.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::core::{Collected, Health, Moves, Pass, by_segment};
+use super::format::batch::{self, Record, chunk_room};
+use super::format::trailer::{self, Trailer};
+use super::format::{BLOCK, CHUNK_ALIGN, Ptr, SegState, Seq, Shape};
+use super::shell::{Shell, read_chunk};
+use crate::base::{Buf, Error, Refusal, Result};
+use crate::codec::Place;
+use crate::env;
+
+/// Leaves that are visited under one hold of the core's lock: about a hundred microseconds.
+const LEAVES_AT_ONCE: usize = 32;
+
+/// How much is read of a victim, and written to its new place, at once.
+const MOVE_BYTES: usize = 256 << 10;
+
+/// After this many passes that have made no more space than they took, collection rests.
+const VAIN_PASSES: u32 = 4;
+
+/// Ages are counted up to here: what was moved three times is as cold as anything.
+const AGES: u8 = 3;
+
+/// A segment that is being filled with what was moved.
+#[derive(Debug)]
+struct Output {
+    seg: u32,
+    seq: Seq,
+    /// Where the bytes begin that are not written yet.
+    offset: u32,
+    bytes: Vec<u8>,
+    entries: Vec<trailer::Entry>,
+}
+
+/// Garbage collection, between its passes.
+#[derive(Debug, Default)]
+struct Collector {
+    pass: Pass,
+    outputs: BTreeMap<u8, Output>,
+}
+
+impl Shell {
+    /// Collects garbage until the store is closed or stopped.
+    pub(super) async fn keep_collecting(self: Arc<Self>) {
+        let mut collector = Collector::default();
+        let (mut passes, mut level) = (0, self.core().gained());
+        while self.collection_due().await {
+            if let Err(error) = self.collect(&mut collector).await {
+                if self.core().health != Health::Well {
+                    return;
+                }
+                // Nothing is lost: what could not be read stays where it is.
+                tracing::warn!(%error, "garbage collection was interrupted");
+            }
+            passes += 1;
+            if passes == VAIN_PASSES {
+                let now = self.core().gained();
+                if now <= level {
+                    self.core().park();
+                }
+                (passes, level) = (0, now);
+            }
+            self.changed.wake_all();
+        }
+    }
+
+    async fn collection_due(&self) -> bool {
+        let look = || {
+            let core = self.core();
+            match core.health {
+                Health::Well if core.wants_collection() => Some(true),
+                Health::Well => None,
+                Health::Stopped | Health::Closed => Some(false),
+            }
+        };
+        self.chores.wait_for(look).await
+    }
+
+    /// One pass: a traversal, then a checkpoint if that frees something, then the moves that the
+    /// next traversal makes known.
+    async fn collect(self: &Arc<Self>, collector: &mut Collector) -> Result<()> {
+        let open = collector
+            .outputs
+            .values()
+            .map(|output| output.seg)
+            .collect();
+        let pass = Pass {
+            open,
+            ..std::mem::take(&mut collector.pass)
+        };
+        self.core().begin_traversal(pass);
+        loop {
+            let stepped = self.core().step_traversal(LEAVES_AT_ONCE);
+            match stepped {
+                Ok(true) => break,
+                Ok(false) => env::end_of_turn().await,
+                Err(load) => {
+                    if let Err(error) = self.load(load).await {
+                        self.core().abandon_traversal();
+                        return Err(error);
+                    }
+                }
+            }
+            self.core().check_health()?;
+        }
+        let collected = self.core().end_traversal();
+        if collected.doomed > 0 || collected.leaving {
+            let number = self.core().ask_checkpoint();
+            self.chores.wake_all();
+            self.wait_checkpoint(number).await?;
+        }
+        self.move_listed(collector, collected).await
+    }
+
+    /// Moves what was listed, and remembers for the next pass what went where.
+    async fn move_listed(&self, collector: &mut Collector, collected: Collected) -> Result<()> {
+        let mut moves = Moves::default();
+        let mut moved_from = BTreeSet::new();
+        for (seg, ptrs) in by_segment(collected.listed) {
+            let moved = self.move_segment(collector, seg, ptrs, &mut moves).await;
+            match moved {
+                Ok(()) => moved_from.insert(seg),
+                Err(error) => {
+                    tracing::warn!(seg, %error, "a segment could not be moved");
+                    break;
+                }
+            };
+        }
+        let ages: Vec<u8> = collector.outputs.keys().copied().collect();
+        for age in ages {
+            if let Some(output) = collector.outputs.get_mut(&age) {
+                self.write_output(output).await?;
+            }
+        }
+        collector.pass = Pass {
+            moves,
+            moved_from,
+            open: BTreeSet::new(),
+        };
+        Ok(())
+    }
+
+    /// Moves the chunks `ptrs`, in order, out of segment `seg`.
+    async fn move_segment(
+        &self,
+        collector: &mut Collector,
+        seg: u32,
+        ptrs: Vec<Ptr>,
+        moves: &mut Moves,
+    ) -> Result<()> {
+        let (shape, info) = {
+            let core = self.core();
+            (core.shape(), core.table.info(seg))
+        };
+        let age = (info.age + 1).min(AGES);
+        let mut rest = &ptrs[..];
+        while let Some(first) = rest.first() {
+            let near = |ptr: &&Ptr| ptr.end() - u64::from(first.offset()) <= MOVE_BYTES as u64;
+            let (run, behind) = rest.split_at(rest.iter().take_while(near).count());
+            let end = run[run.len() - 1].end();
+            let len = usize::try_from(end - u64::from(first.offset())).expect("bounded");
+            let at = (seg, first.offset());
+            let sealed = read_chunk(&self.backend, shape, at, len).await?;
+            for ptr in run {
+                let from = (ptr.offset() - first.offset()) as usize;
+                let chunk = &sealed[from..from + ptr.sealed_len()];
+                let Ok(bytes) = self.sealer.open(Shape::place(*ptr, info.seq), chunk) else {
+                    // It stays reachable where it is, so its segment is never freed.
+                    tracing::error!(chunk = %ptr, "a block is damaged; its segment is kept");
+                    continue;
+                };
+                let new = self.put(collector, age, *ptr, bytes).await?;
+                moves.insert(ptr.bits(), new);
+            }
+            rest = behind;
+        }
+        Ok(())
+    }
+
+    /// Puts a chunk into the segment of its age; gives where it lies now.
+    async fn put(&self, collector: &mut Collector, age: u8, old: Ptr, bytes: &[u8]) -> Result<Ptr> {
+        let shape = self.shape();
+        let is_full = |output: &Output| !output.fits(shape, bytes.len());
+        if collector.outputs.get(&age).is_some_and(is_full) {
+            let output = collector.outputs.remove(&age).expect("it is there");
+            self.seal_output(output).await?;
+        }
+        let output = match collector.outputs.entry(age) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(room) => {
+                let taken = self.core().table.take(SegState::Gc, age);
+                let no_space = Error::Refused(Refusal::NoSpace);
+                let (seg, seq) = taken.ok_or(no_space)?;
+                room.insert(Output::new(seg, seq))
+            }
+        };
+        let new = output.append(self.sealer, old, bytes);
+        if output.bytes.len() >= MOVE_BYTES {
+            self.write_output(output).await?;
+        }
+        Ok(new)
+    }
+
+    /// Writes what an output has gathered.
+    async fn write_output(&self, output: &mut Output) -> Result<()> {
+        if output.bytes.is_empty() {
+            return Ok(());
+        }
+        let shape = self.shape();
+        let bytes = std::mem::take(&mut output.bytes);
+        let len = u32::try_from(bytes.len()).expect("shorter than a segment");
+        let room = shape.round_up(len);
+        let offset = shape.backend_offset(output.seg, output.offset);
+        let make = || padded(&bytes, 0, room as usize);
+        self.write_firmly(offset, make).await?;
+        output.offset += room;
+        self.core().table.gain(output.seg, len);
+        Ok(())
+    }
+
+    /// Ends a segment of moved chunks.
+    async fn seal_output(&self, mut output: Output) -> Result<()> {
+        self.write_output(&mut output).await?;
+        let shape = self.shape();
+        let trailer = Trailer {
+            kind: trailer::Kind::Gc,
+            seq: output.seq,
+            written: output.offset,
+            next: batch::Successor::default(),
+            last: 0,
+            flushed: 0,
+            entries: output.entries,
+        };
+        let bytes = trailer.encode(self.sealer, shape.seg_bytes());
+        let len = u32::try_from(bytes.len()).expect("shorter than a segment");
+        let room = shape.round_up(len);
+        let offset = shape.backend_offset(output.seg, shape.seg_bytes() - room);
+        let front = (room - len) as usize;
+        self.write_firmly(offset, || padded(&bytes, front, room as usize))
+            .await
+    }
+}
+
+impl Output {
+    fn new(seg: u32, seq: Seq) -> Self {
+        Self {
+            seg,
+            seq,
+            offset: 0,
+            bytes: Vec::new(),
+            entries: Vec::new(),
+        }
+    }
+
+    /// Whether a chunk of `len` bytes leaves room for the trailer.
+    fn fits(&self, shape: Shape, len: usize) -> bool {
+        let gathered = self.bytes.len().next_multiple_of(CHUNK_ALIGN) + chunk_room(len);
+        let end = self.offset as usize + gathered;
+        let trailer = trailer::bytes_for(self.entries.len() + 1);
+        let block = shape.block() as usize;
+        let end = end.next_multiple_of(block) + trailer.next_multiple_of(block);
+        end <= shape.seg_bytes() as usize
+    }
+
+    fn append(&mut self, sealer: crate::codec::Sealer, old: Ptr, bytes: &[u8]) -> Ptr {
+        let at = self.bytes.len().next_multiple_of(CHUNK_ALIGN);
+        self.bytes.resize(at, 0);
+        self.bytes.extend_from_slice(bytes);
+        self.bytes.resize(at + old.sealed_len(), 0);
+        let offset = self.offset + u32::try_from(at).expect("shorter than a segment");
+        let place = Place {
+            seq: self.seq.bits(),
+            offset,
+        };
+        sealer.close(place, &mut self.bytes[at..]);
+        let kind = batch::Kind::Data {
+            len: u16::try_from(old.len()).expect("at most 4096"),
+            codec: old.codec(),
+        };
+        let record = Record {
+            volume: 0,
+            lba: 0,
+            kind,
+        };
+        self.entries.push(trailer::Entry {
+            record,
+            offset,
+            fingerprint: [0; 16],
+        });
+        Ptr::new(self.seg, offset, old.len(), old.codec())
+    }
+}
+
+/// `bytes` in a buffer of `len` bytes, behind `front` zeroes.
+fn padded(bytes: &[u8], front: usize, len: usize) -> Buf {
+    let mut buf = Buf::zeroed(len);
+    buf[front..front + bytes.len()].copy_from_slice(bytes);
+    buf
+}
+
+const _: () = assert!(MOVE_BYTES >= BLOCK);

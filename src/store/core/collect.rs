@@ -1,0 +1,445 @@
+//! Garbage collection: finding what is reachable, and moving it together.
+//!
+//! Nothing counts references. A *traversal* visits every leaf of every tree once, in the order of
+//! blocks, all trees in lockstep: nodes are shared only at the same position, so that a node which
+//! several trees have is seen once and changed for all of them. At each leaf it
+//!
+//! 1. replaces entries into the segments that the pass before has moved,
+//! 2. counts what is reachable in each segment,
+//! 3. lists what has to be moved out of the next victims, and
+//! 4. takes into memory the nodes that lie in metadata segments which are to be freed, so that the
+//!    next checkpoint writes them elsewhere.
+//!
+//! A segment in which a whole traversal has found nothing is doomed: free once a checkpoint that
+//! begins later is durable. Why that is safe although volumes are written, copied and deleted
+//! meanwhile: a block becomes reachable at a place only by a fresh write, into a segment taken
+//! after the traversal began and so not judged by it, or by copying a root, which leads to the same
+//! places at the same positions, and these have been seen or are yet to come, for the copy as for
+//! the original.
+//!
+//! Nothing of this is in the log. A crash before the checkpoint loses work and no data.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::write::room;
+use super::{Core, Load};
+use crate::store::format::{FANOUT, Ptr, SEALED_BLOCK, SegState};
+use crate::store::map::{Miss, PtrMap, Ref, Target, first_leaf, span};
+
+/// Where chunks went: from the old place to the new one.
+pub(in crate::store) type Moves = PtrMap<Ptr>;
+
+/// Entries of a list of moves at most: 64 MiB of it.
+const MOVES_MAX: u64 = 2 << 20;
+
+/// A visit of every leaf of every tree.
+#[derive(Debug)]
+pub(in crate::store) struct Traversal {
+    /// The next leaf to visit, counted from 0.
+    cursor: u64,
+    /// What is reachable, by segment, in bytes.
+    live: Vec<u32>,
+    /// Higher nodes that were counted and may be met again, by level.
+    counted: Vec<(u64, BTreeSet<Ref>)>,
+    /// Segments taken from here on are not judged.
+    first_counter: u64,
+    /// Segments that are being written to, though taken before.
+    spared: BTreeSet<u32>,
+    /// What the pass before has moved.
+    moves: Moves,
+    moved_from: BTreeSet<u32>,
+    /// Data segments whose content is to be moved next.
+    victims: BTreeSet<u32>,
+    /// Metadata segments whose nodes are to be written elsewhere.
+    leaving: BTreeSet<u32>,
+    /// What is reachable in the victims.
+    listed: BTreeSet<Ptr>,
+}
+
+/// What a traversal begins with.
+#[derive(Debug, Default)]
+pub(in crate::store) struct Pass {
+    /// What the pass before has moved, and out of which segments.
+    pub(in crate::store) moves: Moves,
+    pub(in crate::store) moved_from: BTreeSet<u32>,
+    /// Segments that garbage collection writes to.
+    pub(in crate::store) open: BTreeSet<u32>,
+}
+
+/// What a traversal has found.
+#[derive(Debug, Default)]
+pub(in crate::store) struct Collected {
+    /// How many segments it has doomed.
+    pub(in crate::store) doomed: usize,
+    /// What to move.
+    pub(in crate::store) listed: Vec<Ptr>,
+    /// Whether nodes have been taken into memory to be written elsewhere.
+    pub(in crate::store) leaving: bool,
+}
+
+/// What there is to do for one leaf: the node of each level on the way to it, in one tree.
+type Seen = Vec<Vec<(Ref, Ref)>>;
+
+impl Core {
+    /// Begins a traversal.
+    pub(in crate::store) fn begin_traversal(&mut self, pass: Pass) {
+        let mut spared: BTreeSet<u32> = self.log.segs().into_iter().collect();
+        spared.extend(self.open_meta());
+        spared.extend(&pass.open);
+        let first_counter = self.table.next_counter();
+        let (victims, leaving) = self.choose(&spared, &pass.moved_from);
+        for page in 0..self.table.pages() {
+            let at = self.table_places().nth(page).unwrap_or(Ptr::HOLE);
+            if leaving.contains(&at.seg()) {
+                self.table.move_page(page);
+            }
+        }
+        let levels = self
+            .trees
+            .values()
+            .map(|tree| tree.height)
+            .max()
+            .unwrap_or(1);
+        self.traversal = Some(Traversal {
+            cursor: 0,
+            live: vec![0; self.shape().segs() as usize],
+            counted: vec![(0, BTreeSet::new()); usize::from(levels) + 2],
+            first_counter,
+            spared,
+            moves: pass.moves,
+            moved_from: pass.moved_from,
+            victims,
+            leaving,
+            listed: BTreeSet::new(),
+        });
+    }
+
+    /// Visits up to `leaves` leaves; `true` when there are no more.
+    ///
+    /// # Errors
+    /// A node that has to be read first.
+    pub(in crate::store) fn step_traversal(&mut self, leaves: usize) -> Result<bool, Load> {
+        let mut traversal = self.traversal.take().expect("begun");
+        let stepped = self.visit(&mut traversal, leaves);
+        self.traversal = Some(traversal);
+        stepped.map_err(|miss| self.load(miss))
+    }
+
+    /// Gives the traversal up; nothing is lost but the work.
+    pub(in crate::store) fn abandon_traversal(&mut self) {
+        self.traversal = None;
+        self.nodes.hold(false);
+    }
+
+    /// Ends the traversal: dooms what it found empty.
+    pub(in crate::store) fn end_traversal(&mut self) -> Collected {
+        let mut traversal = self.traversal.take().expect("begun");
+        let root = self.superblock.root;
+        let pages: Vec<Ptr> = self.table_places().filter(|ptr| !ptr.is_hole()).collect();
+        for ptr in pages {
+            traversal.gain(ptr, room(ptr));
+        }
+        if let Some(live) = traversal.live.get_mut(root.seg as usize) {
+            *live = live.saturating_add(root.len);
+        }
+        let mut doomed = 0;
+        let judged: Vec<u32> = (0..)
+            .zip(&traversal.live)
+            .map(|(seg, _)| seg)
+            .filter(|seg| self.is_judged(*seg, &traversal))
+            .collect();
+        for seg in judged {
+            let live = traversal.live[seg as usize];
+            self.table.set_live(seg, live);
+            if live == 0 {
+                self.table.doom(seg);
+                doomed += 1;
+            }
+        }
+        Collected {
+            doomed,
+            listed: traversal.listed.into_iter().collect(),
+            leaving: !traversal.leaving.is_empty(),
+        }
+    }
+
+    /// Whether the traversal can say something about a segment: it was in use and not written to
+    /// from before the traversal on.
+    fn is_judged(&self, seg: u32, traversal: &Traversal) -> bool {
+        let info = self.table.info(seg);
+        matches!(info.state, SegState::Log | SegState::Gc | SegState::Meta)
+            && info.seq.counter() < traversal.first_counter
+            && !traversal.spared.contains(&seg)
+            && !self.table.is_doomed(seg)
+    }
+
+    /// The segments to be emptied: data segments, the emptiest first, as far as what is in them
+    /// fits the space; and metadata segments that are mostly empty.
+    fn choose(
+        &self,
+        spared: &BTreeSet<u32>,
+        moved_from: &BTreeSet<u32>,
+    ) -> (BTreeSet<u32>, BTreeSet<u32>) {
+        let seg_bytes = self.shape().seg_bytes();
+        let mut data = Vec::new();
+        let mut leaving = BTreeSet::new();
+        for (seg, info) in self.table.all() {
+            let out = spared.contains(&seg) || moved_from.contains(&seg);
+            if out || self.table.is_doomed(seg) {
+                continue;
+            }
+            match info.state {
+                SegState::Log | SegState::Gc => data.push((info.live, seg)),
+                SegState::Meta if info.live < seg_bytes / 2 => {
+                    leaving.insert(seg);
+                }
+                _ => {}
+            }
+        }
+        data.sort_unstable();
+        let room = self
+            .allowance(super::space::Wish::Collect)
+            .saturating_sub(2);
+        let mut bytes = (u64::from(room) * u64::from(seg_bytes)).min(self.worth());
+        let mut chunks = MOVES_MAX;
+        let mut victims = BTreeSet::new();
+        for (live, seg) in data {
+            // Moving what is nearly full frees nearly nothing.
+            let is_full = u64::from(live) * 20 > u64::from(seg_bytes) * 19;
+            let most = u64::from(seg_bytes) / SEALED_BLOCK as u64 + 1;
+            if is_full || u64::from(live) > bytes || chunks < most {
+                break;
+            }
+            bytes -= u64::from(live);
+            chunks -= most;
+            victims.insert(seg);
+        }
+        // A checkpoint has to have room for the nodes that leave.
+        while leaving.len() > usize::try_from(self.table.free() / 4).unwrap_or(0) {
+            leaving.pop_last();
+        }
+        (victims, leaving)
+    }
+
+    /// How much one pass moves at most, in bytes: a tenth of the store, so that it ends and space
+    /// is returned while writes go on.
+    fn worth(&self) -> u64 {
+        (self.shape().bytes() / 10).max(2 * u64::from(self.shape().seg_bytes()))
+    }
+
+    fn visit(&mut self, traversal: &mut Traversal, leaves: usize) -> Result<bool, Miss> {
+        for _ in 0..leaves {
+            let Some(leaf) = self.next_leaf(traversal.cursor)? else {
+                return Ok(true);
+            };
+            self.nodes.hold(true);
+            let visited = self.visit_leaf(traversal, leaf);
+            if visited.is_ok() {
+                self.nodes.hold(false);
+            }
+            visited?;
+            traversal.cursor = leaf + 1;
+        }
+        Ok(false)
+    }
+
+    /// The first leaf from `from` on that any tree has.
+    fn next_leaf(&mut self, from: u64) -> Result<Option<u64>, Miss> {
+        let mut next: Option<u64> = None;
+        let trees: Vec<(Ref, u8)> = self
+            .trees
+            .values()
+            .map(|tree| (tree.root, tree.height))
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
+        for (root, height) in trees {
+            let found = self.next_leaf_below(root, height - 1, 0, from, next)?;
+            next = match (next, found) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            };
+        }
+        Ok(next)
+    }
+
+    /// The first leaf from `from` on, and before `limit`, below `at`, whose first leaf is `base`.
+    fn next_leaf_below(
+        &mut self,
+        at: Ref,
+        level: u8,
+        base: u64,
+        from: u64,
+        limit: Option<u64>,
+    ) -> Result<Option<u64>, Miss> {
+        let end = base + span(level);
+        if at.is_hole() || end <= from || limit.is_some_and(|limit| limit <= base) {
+            return Ok(None);
+        }
+        if level == 0 {
+            return Ok(Some(base));
+        }
+        let width = span(level - 1);
+        let first = from.saturating_sub(base) / width;
+        let node = *self.nodes.get(at, level)?;
+        for index in first..FANOUT as u64 {
+            let place = usize::try_from(index).expect("below 512");
+            let child = Ref::from_bits(node[place]);
+            if child.is_hole() {
+                continue;
+            }
+            let base = first_leaf(base, level, index);
+            let found = self.next_leaf_below(child, level - 1, base, from, limit)?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Visits leaf `leaf` of every tree that has it.
+    fn visit_leaf(&mut self, traversal: &mut Traversal, leaf: u64) -> Result<(), Miss> {
+        let trees: Vec<(u32, Ref, u8)> = self
+            .trees
+            .values()
+            .filter(|tree| span(tree.height - 1) > leaf)
+            .map(|tree| (tree.id, tree.root, tree.height))
+            .collect();
+        // First everything that may be missing, so that what follows is done at once.
+        for (_, root, height) in &trees {
+            let mut at = *root;
+            for level in (0..*height).rev() {
+                if at.is_hole() {
+                    break;
+                }
+                let node = self.nodes.get(at, level)?;
+                if level > 0 {
+                    at = Ref::from_bits(node[entry(leaf, level)]);
+                }
+            }
+        }
+        let levels = trees.iter().map(|(.., height)| usize::from(*height)).max();
+        let mut seen: Seen = vec![Vec::new(); levels.unwrap_or(0)];
+        for (id, root, height) in trees {
+            let new = self.visit_node(traversal, &mut seen, root, height - 1, leaf);
+            if new != root {
+                self.trees.get_mut(&id).expect("listed above").root = new;
+                self.changed = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Visits the node `at` and what is below it on the way to `leaf`; gives what it is now.
+    fn visit_node(
+        &mut self,
+        traversal: &mut Traversal,
+        seen: &mut Seen,
+        at: Ref,
+        level: u8,
+        leaf: u64,
+    ) -> Ref {
+        if at.is_hole() {
+            return at;
+        }
+        let at = self.nodes.resolve(at);
+        let known = &seen[usize::from(level)];
+        if let Some((_, new)) = known.iter().find(|(old, new)| *old == at || *new == at) {
+            return *new;
+        }
+        let mut new = at;
+        if self.is_leaving(traversal, at) {
+            new = Ref::slot(self.nodes.own_for_all(at, level));
+        }
+        if level == 0 {
+            new = self.visit_entries(traversal, new);
+        } else {
+            let place = entry(leaf, level);
+            let node = self.nodes.get(new, level).expect("looked for before");
+            let child = Ref::from_bits(node[place]);
+            let new_child = self.visit_node(traversal, seen, child, level - 1, leaf);
+            if new_child != child {
+                let slot = self.nodes.own_for_all(new, level);
+                self.nodes.entries(slot)[place] = new_child.bits();
+                new = Ref::slot(slot);
+            }
+        }
+        traversal.count_node(new, level, leaf);
+        seen[usize::from(level)].push((at, new));
+        new
+    }
+
+    /// Visits the entries of the leaf `at`; gives what it is now.
+    fn visit_entries(&mut self, traversal: &mut Traversal, at: Ref) -> Ref {
+        let node = *self.nodes.get(at, 0).expect("looked for before");
+        let mut slot = None;
+        for (index, bits) in node.into_iter().enumerate() {
+            let old = Ptr::from_bits(bits);
+            if old.is_hole() {
+                continue;
+            }
+            let new = match traversal.moved_from.contains(&old.seg()) {
+                true => traversal.moves.get(&bits).copied().unwrap_or(old),
+                false => old,
+            };
+            if new != old {
+                let slot = *slot.get_or_insert_with(|| self.nodes.own_for_all(at, 0));
+                self.nodes.entries(slot)[index] = new.bits();
+            }
+            traversal.gain(new, room(new));
+            if traversal.victims.contains(&new.seg()) {
+                traversal.listed.insert(new);
+            }
+        }
+        slot.map_or(at, Ref::slot)
+    }
+
+    fn is_leaving(&self, traversal: &Traversal, at: Ref) -> bool {
+        match at.target() {
+            Target::Disk(ptr) => traversal.leaving.contains(&ptr.seg()),
+            Target::Slot(_) | Target::Hole => false,
+        }
+    }
+}
+
+impl Traversal {
+    fn gain(&mut self, ptr: Ptr, bytes: u32) {
+        if let Some(live) = self.live.get_mut(ptr.seg() as usize) {
+            *live = live.saturating_add(bytes);
+        }
+    }
+
+    /// Counts a node once, although the way to every leaf below it leads through it.
+    fn count_node(&mut self, at: Ref, level: u8, leaf: u64) {
+        let Target::Disk(ptr) = at.target() else {
+            return;
+        };
+        let position = leaf / span(level);
+        while self.counted.len() <= usize::from(level) {
+            self.counted.push((0, BTreeSet::new()));
+        }
+        let (current, counted) = &mut self.counted[usize::from(level)];
+        if *current != position {
+            *current = position;
+            counted.clear();
+        }
+        if counted.insert(at) {
+            self.gain(ptr, room(ptr));
+        }
+    }
+}
+
+/// The entry on the way to `leaf` in a node of this level, at least 1.
+fn entry(leaf: u64, level: u8) -> usize {
+    let index = leaf / span(level - 1) % FANOUT as u64;
+    usize::try_from(index).expect("below 512")
+}
+
+/// What each segment among `ptrs` has to give, in order.
+pub(in crate::store) fn by_segment(ptrs: Vec<Ptr>) -> BTreeMap<u32, Vec<Ptr>> {
+    let mut segs: BTreeMap<u32, Vec<Ptr>> = BTreeMap::new();
+    for ptr in ptrs {
+        segs.entry(ptr.seg()).or_default().push(ptr);
+    }
+    segs
+}

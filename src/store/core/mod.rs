@@ -1,0 +1,256 @@
+//! The core: everything a store knows, without I/O, time, chance or threads.
+//!
+//! Whoever calls holds the core's lock, never across an `await`. What needs the backend is given
+//! out as a job, and its end reported back. So all of this runs in a simulation from a seed, and
+//! every change of state happens in one place after another.
+
+mod admin;
+mod chores;
+mod collect;
+mod read;
+mod space;
+mod write;
+
+use std::collections::BTreeMap;
+
+use super::format::batch::Successor;
+use super::format::root::{Properties, Root, Tree, TreeKind};
+use super::format::superblock::{LogPosition, RootRef, Superblock};
+use super::format::{Ptr, Seq, Shape};
+use super::log::Log;
+use super::map::{Miss, Nodes, Ref};
+use super::table::Table;
+use super::tuning::Tuning;
+use crate::base::{Error, Refusal};
+use crate::codec::Sealer;
+
+pub(super) use chores::Frozen;
+pub(super) use collect::{Collected, Moves, Pass, Traversal, by_segment};
+pub(super) use read::{NotMapped, Source};
+pub(super) use write::{Stall, room};
+
+use chores::MetaCursor;
+use space::Reserve;
+
+/// A volume or snapshot, in memory.
+#[derive(Clone, Debug)]
+pub(super) struct TreeState {
+    pub(super) id: u32,
+    pub(super) parent: u32,
+    pub(super) kind: TreeKind,
+    pub(super) name: String,
+    pub(super) size: u64,
+    pub(super) height: u8,
+    pub(super) root: Ref,
+    pub(super) created: u64,
+    pub(super) properties: Properties,
+    /// Writes wait until the next checkpoint is durable, since an operation on the volume as a
+    /// whole becomes durable with that and not with the log.
+    pub(super) busy: bool,
+}
+
+/// Whether requests are taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Health {
+    /// Yes.
+    Well,
+    /// Something could not be written, so nothing can be promised any more.
+    Stopped,
+    /// The store was closed.
+    Closed,
+}
+
+/// Checkpoints, numbered from 1 in the order in which they begin.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Checkpoints {
+    /// Which one was asked for last.
+    pub(super) asked: u64,
+    /// Which one began last.
+    pub(super) begun: u64,
+    /// Which one is durable.
+    pub(super) done: u64,
+}
+
+/// A node that has to be read before something can go on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Load {
+    pub(super) ptr: Ptr,
+    pub(super) seq: Seq,
+    pub(super) level: u8,
+}
+
+/// Everything that a store knows.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) sealer: Sealer,
+    pub(super) tuning: Tuning,
+    pub(super) nodes: Nodes,
+    pub(super) table: Table,
+    pub(super) log: Log,
+    pub(super) trees: BTreeMap<u32, TreeState>,
+    next_tree: u32,
+    /// Where the pages of the segment table lie.
+    pages: Vec<(Ptr, Seq)>,
+    meta: MetaCursor,
+    /// The last superblock that is durable.
+    pub(super) superblock: Superblock,
+    pub(super) checkpoints: Checkpoints,
+    pub(super) health: Health,
+    reserve: Reserve,
+    /// The traversal of garbage collection that is under way.
+    pub(super) traversal: Option<Traversal>,
+    /// Garbage collection has found that it cannot make more than this many segments free.
+    parked: Option<u32>,
+    /// Whether something has changed since the last checkpoint began.
+    changed: bool,
+}
+
+/// What a recovery has found, from which a core goes on.
+#[derive(Debug)]
+pub(super) struct Recovered {
+    pub(super) superblock: Superblock,
+    pub(super) nodes: Nodes,
+    pub(super) table: Table,
+    pub(super) trees: BTreeMap<u32, TreeState>,
+    pub(super) next_tree: u32,
+    pub(super) pages: Vec<(Ptr, Seq)>,
+    /// The number of the next batch.
+    pub(super) number: u64,
+}
+
+impl Core {
+    /// Goes on from what was `recovered`; nothing if there is no space even for a log.
+    pub(super) fn new(mut recovered: Recovered, tuning: Tuning) -> Option<Self> {
+        let shape = recovered.table.shape();
+        let log = Log::begin(&mut recovered.table, recovered.number, tuning.batch_bytes)?;
+        Some(Self {
+            sealer: Sealer::new(&recovered.superblock.uuid),
+            tuning,
+            nodes: recovered.nodes,
+            table: recovered.table,
+            log,
+            trees: recovered.trees,
+            next_tree: recovered.next_tree,
+            pages: recovered.pages,
+            meta: MetaCursor::default(),
+            superblock: recovered.superblock,
+            checkpoints: Checkpoints::default(),
+            health: Health::Well,
+            reserve: Reserve::of(shape, tuning),
+            traversal: None,
+            parked: None,
+            changed: true,
+        })
+    }
+
+    pub(super) fn shape(&self) -> Shape {
+        self.table.shape()
+    }
+
+    /// Whether requests are taken.
+    ///
+    /// # Errors
+    /// What to answer if not.
+    pub(super) fn check_health(&self) -> Result<(), Error> {
+        match self.health {
+            Health::Well => Ok(()),
+            Health::Stopped => Err(Error::Poisoned),
+            Health::Closed => Err(Error::Refused(Refusal::ShuttingDown)),
+        }
+    }
+
+    /// Asks for a checkpoint of everything that is known now; gives its number.
+    pub(super) fn ask_checkpoint(&mut self) -> u64 {
+        self.checkpoints.asked = self.checkpoints.begun + 1;
+        self.checkpoints.asked
+    }
+
+    /// What to read for `miss`.
+    pub(super) fn load(&self, miss: Miss) -> Load {
+        Load {
+            ptr: miss.ptr,
+            seq: self.table.seq(miss.ptr.seg()),
+            level: miss.level,
+        }
+    }
+
+    /// Makes known what was read for `load`, unless its segment is another's by now.
+    pub(super) fn loaded(&mut self, load: Load, node: Box<super::map::Node>) {
+        if self.table.seq(load.ptr.seg()) == load.seq {
+            self.nodes.insert(load.ptr, load.level, node);
+        }
+    }
+
+    /// Takes a node that will be changed as the root of every tree and snapshot.
+    pub(super) fn roots(&self) -> Vec<Ref> {
+        self.trees.values().map(|tree| tree.root).collect()
+    }
+}
+
+impl TreeState {
+    /// The tree that a root blob describes.
+    pub(super) fn of(tree: &Tree) -> Self {
+        Self {
+            id: tree.id,
+            parent: tree.parent,
+            kind: tree.kind,
+            name: tree.name.clone(),
+            size: tree.size,
+            height: tree.height,
+            root: tree.root.into(),
+            created: tree.created,
+            properties: tree.properties,
+            busy: false,
+        }
+    }
+
+    /// How many blocks it has; the last may be cut off by its end.
+    pub(super) fn blocks(&self) -> u64 {
+        self.size.div_ceil(super::format::BLOCK as u64)
+    }
+}
+
+/// The root blob of `trees` whose roots were written where `at` says.
+pub(super) fn root_of(
+    trees: &[TreeState],
+    next_tree: u32,
+    pages: &[(Ptr, Seq)],
+    at: impl Fn(Ref) -> Ptr,
+) -> Root {
+    let tree = |tree: &TreeState| Tree {
+        id: tree.id,
+        parent: tree.parent,
+        kind: tree.kind,
+        height: tree.height,
+        size: tree.size,
+        root: at(tree.root),
+        created: tree.created,
+        properties: tree.properties,
+        name: tree.name.clone(),
+    };
+    Root {
+        next_tree,
+        pages: pages.to_vec(),
+        trees: trees.iter().map(tree).collect(),
+    }
+}
+
+/// The superblock that follows `last`.
+pub(super) fn superblock_after(
+    last: &Superblock,
+    table: &Table,
+    root: RootRef,
+    (log, next): (LogPosition, Successor),
+) -> Superblock {
+    Superblock {
+        generation: last.generation + 1,
+        shape: table.shape(),
+        epoch: table.epoch(),
+        root,
+        log,
+        next,
+        next_counter: table.next_counter(),
+        cursor: table.cursor(),
+        ..last.clone()
+    }
+}

@@ -1,0 +1,134 @@
+//! Space: who may take how many of the last free segments.
+//!
+//! A log store needs space to make space. The reserve is kept in three parts: the last is for
+//! checkpoints, which record what was freed; the next for garbage collection, which moves what is
+//! still needed; the first for trims and deletes, which a full store must still take. Writes may
+//! take none of it, and they are admitted before they are acknowledged.
+
+use super::Core;
+use crate::base::{Error, Refusal};
+use crate::store::format::{SEALED_BLOCK, SegState, Shape};
+use crate::store::{Tuning, Usage};
+
+/// How much is kept back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reserve {
+    /// Segments in all.
+    segs: u32,
+    /// Nodes that may have changed before a checkpoint is made; twice as many, and writes wait.
+    pub(super) changed_max: usize,
+}
+
+/// Who wants a segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Wish {
+    /// A write.
+    Write,
+    /// A discard or a writing of zeroes.
+    Trim,
+    /// Garbage collection.
+    Collect,
+}
+
+impl Reserve {
+    /// The reserve of a store of this shape.
+    pub(super) fn of(shape: Shape, tuning: Tuning) -> Self {
+        let usable = shape.segs() - shape.first_seg();
+        let segs = (usable / 33).max(12).min(usable / 3);
+        let nodes_per_seg = shape.seg_bytes() as usize / SEALED_BLOCK;
+        let by_space = (segs / 3).max(1) as usize * nodes_per_seg / 2;
+        let by_memory = tuning.leaf_cache / 2 / SEALED_BLOCK;
+        Self {
+            segs,
+            changed_max: by_space.min(by_memory).max(4),
+        }
+    }
+
+    /// How many segments `wish` must leave.
+    pub(super) fn floor(self, wish: Wish) -> u32 {
+        match wish {
+            Wish::Write => self.segs,
+            Wish::Trim => self.segs * 2 / 3,
+            Wish::Collect => self.segs / 3,
+        }
+    }
+}
+
+impl Core {
+    /// How many segments `wish` may take now.
+    pub(super) fn allowance(&self, wish: Wish) -> u32 {
+        self.table.free().saturating_sub(self.reserve.floor(wish))
+    }
+
+    /// Whether `segs` segments may be taken for `wish`.
+    ///
+    /// # Errors
+    /// `None`: wait for garbage collection; `Some`: there is nothing that it could free.
+    pub(super) fn admit(&mut self, segs: u32, wish: Wish) -> Result<(), Option<Error>> {
+        if self.allowance(wish) >= segs {
+            return Ok(());
+        }
+        match self.is_parked() {
+            true => Err(Some(Error::Refused(Refusal::NoSpace))),
+            false => Err(None),
+        }
+    }
+
+    /// Whether garbage collection should free some segments, and may hope to.
+    pub(in crate::store) fn wants_collection(&self) -> bool {
+        let shape = self.shape();
+        let usable = shape.segs() - shape.first_seg();
+        let low = self.reserve.segs + (usable / 12).max(4);
+        self.health == super::Health::Well && self.free_soon() < low && !self.is_parked()
+    }
+
+    /// Segments that are free or will be.
+    pub(in crate::store) fn free_soon(&self) -> u32 {
+        let soon = u32::try_from(self.table.freed_soon()).unwrap_or(u32::MAX);
+        self.table.free().saturating_add(soon)
+    }
+
+    /// A level that rises when segments are freed and does not sink when the log takes some: what
+    /// garbage collection has gained, and spent itself.
+    pub(in crate::store) fn gained(&self) -> u64 {
+        u64::from(self.free_soon()) + self.log.segments_used()
+    }
+
+    /// Notes that garbage collection has gained nothing: it rests until more has been written, or
+    /// something was given up.
+    pub(in crate::store) fn park(&mut self) {
+        self.parked = Some(self.free_soon());
+    }
+
+    /// Notes that something was given up, so that garbage collection may find more.
+    pub(super) fn gave_up(&mut self) {
+        self.parked = None;
+    }
+
+    fn is_parked(&self) -> bool {
+        self.parked.is_some_and(|parked| self.free_soon() >= parked)
+    }
+
+    /// How full the store is.
+    pub(in crate::store) fn usage(&self) -> Usage {
+        let shape = self.shape();
+        let seg_bytes = u64::from(shape.seg_bytes());
+        let mut usage = Usage {
+            reserve: u64::from(self.reserve.segs) * seg_bytes,
+            physical: u64::from(shape.segs() - shape.first_seg()) * seg_bytes,
+            free: u64::from(self.table.free()) * seg_bytes,
+            ..Usage::default()
+        };
+        for (_, info) in self.table.all() {
+            if matches!(info.state, SegState::Log | SegState::Gc) {
+                usage.live += u64::from(info.live.min(shape.seg_bytes()));
+            } else if info.state == SegState::Meta {
+                usage.live += seg_bytes;
+            }
+        }
+        usage.written = usage.physical - usage.free;
+        usage.live = usage.live.min(usage.written);
+        usage.logical = self.volumes().map(|tree| tree.size).sum();
+        usage
+    }
+}

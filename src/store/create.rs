@@ -1,0 +1,122 @@
+//! Makes an empty store.
+
+use std::collections::BTreeMap;
+
+use super::core::{Core, Recovered};
+use super::error::StoreError;
+use super::format::superblock::{self, LogPosition, RootRef, SLOTS, Superblock};
+use super::format::{Malformed, Shape};
+use super::map::Nodes;
+use super::shell::Shell;
+use super::table::Table;
+use super::tuning::Tuning;
+use crate::backend::{Backend, Checked};
+use crate::base::{Buf, Extent};
+use crate::env;
+
+/// How a store is to be made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Creation {
+    /// How much of the backend to use, in bytes; all of it without.
+    pub size: Option<u64>,
+    /// The size of a segment in bytes, a power of two; chosen by the size of the store without.
+    pub segment_bytes: Option<u32>,
+    /// Whether a store that is there already is overwritten.
+    pub overwrite: bool,
+}
+
+/// Makes an empty store on `backend`.
+///
+/// # Errors
+/// `AlreadyAStore` unless it is to be overwritten, `Invalid` for sizes that no store can have.
+pub async fn create(backend: Checked, creation: Creation) -> Result<Shape, StoreError> {
+    let shape = shape(&backend, creation)?;
+    if !creation.overwrite && has_superblock(&backend).await? {
+        return Err(StoreError::AlreadyAStore);
+    }
+    // Nothing of an older store may be found instead, whenever this is interrupted.
+    for slot in 0..SLOTS {
+        let zeroes = Buf::zeroed(superblock::BYTES);
+        backend.write(Superblock::slot_offset(slot), zeroes).await?;
+    }
+    backend.flush().await?;
+    let core = Core::new(nothing(shape), Tuning::default()).ok_or(StoreError::NoSpace)?;
+    let shell = Shell::new(backend, core);
+    shell.checkpoint().await?;
+    Ok(shape)
+}
+
+fn shape(backend: &Checked, creation: Creation) -> Result<Shape, StoreError> {
+    let geometry = backend.geometry();
+    let invalid = |why: String| Err(StoreError::Invalid(why));
+    let size = creation.size.unwrap_or(geometry.size);
+    if size > geometry.size {
+        return invalid(format!(
+            "{size} bytes are more than the {} there are",
+            geometry.size
+        ));
+    }
+    let segment = creation.segment_bytes.unwrap_or_else(|| segment_for(size));
+    if !segment.is_power_of_two() {
+        return invalid(format!(
+            "a segment of {segment} bytes is not a power of two"
+        ));
+    }
+    let exponent = |power: u64| u8::try_from(power.ilog2()).expect("below 64");
+    let block = geometry.block.clamp(512, 4096);
+    Shape::new(size, exponent(u64::from(segment)), exponent(block))
+        .map_err(|Malformed(why)| StoreError::Invalid(why.to_owned()))
+}
+
+/// 1 MiB below 8 GiB, 4 MiB as a rule, more above 64 TiB.
+fn segment_for(size: u64) -> u32 {
+    match size {
+        size if size < 8 << 30 => 1 << 20,
+        size if size <= 64 << 40 => 4 << 20,
+        size if size <= 256 << 40 => 16 << 20,
+        _ => 64 << 20,
+    }
+}
+
+/// Whether there is a superblock, of any version and in whatever state.
+async fn has_superblock(backend: &Checked) -> Result<bool, StoreError> {
+    for slot in 0..SLOTS {
+        let offset = Superblock::slot_offset(slot);
+        let at = Extent::between(offset, offset + superblock::BYTES as u64);
+        let bytes = backend.read(at, Buf::new(superblock::BYTES)).await?;
+        let decoded = Superblock::decode(slot, &bytes);
+        if !matches!(decoded, Err(superblock::Unusable::Foreign)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// What a recovery would find if a store had nothing in it.
+fn nothing(shape: Shape) -> Recovered {
+    let mut uuid = [0; 16];
+    uuid[..8].copy_from_slice(&env::random_u64().to_le_bytes());
+    uuid[8..].copy_from_slice(&env::random_u64().to_le_bytes());
+    Recovered {
+        superblock: Superblock {
+            uuid,
+            generation: 0,
+            shape,
+            epoch: 1,
+            owner: uuid,
+            root: RootRef::default(),
+            salt: [0; 16],
+            log: LogPosition::default(),
+            next: super::format::batch::Successor::default(),
+            next_counter: 1,
+            cursor: shape.first_seg(),
+            created: env::wall_clock(),
+        },
+        nodes: Nodes::new(1),
+        table: Table::new(shape),
+        trees: BTreeMap::new(),
+        next_tree: 1,
+        pages: Vec::new(),
+        number: 1,
+    }
+}

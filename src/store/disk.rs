@@ -1,0 +1,308 @@
+//! A volume or snapshot in use: its blocks are read, written and given up here.
+
+use std::sync::Arc;
+
+use super::core::{NotMapped, Source, Stall};
+use super::format::batch::chunk_room;
+use super::format::root::TreeKind;
+use super::format::{BLOCK, Ptr, Seq, Shape};
+use super::log::Piece;
+use super::shell::{Shell, corrupt, read_chunk};
+use crate::base::{Buf, Durability, Result, StatusRun};
+use crate::env;
+
+/// How often a read goes through the map again after what it found there did not open.
+const READ_TRIES: usize = 8;
+
+/// Blocks that are written under one hold of the core's lock.
+const BLOCKS_AT_ONCE: usize = 64;
+
+/// What is read from the backend at once when neighbours are read together, in bytes.
+const READ_BYTES_MAX: usize = 1 << 20;
+
+/// The most blocks that one record makes holes of.
+const ZERO_BLOCKS_MAX: u64 = 1 << 30;
+
+/// A volume or snapshot in use. It is used in blocks of 4 KiB, numbered from 0; the last one of a
+/// volume whose size is not a multiple of that counts as whole. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    shell: Arc<Shell>,
+    tree: u32,
+    size: u64,
+    kind: TreeKind,
+}
+
+impl Disk {
+    pub(super) fn new(shell: Arc<Shell>, tree: u32, size: u64, kind: TreeKind) -> Self {
+        Self {
+            shell,
+            tree,
+            size,
+            kind,
+        }
+    }
+
+    /// Its size in bytes, a multiple of 512, when it was opened.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Whether it is a volume and not a snapshot.
+    pub fn is_writable(&self) -> bool {
+        self.kind == TreeKind::Volume
+    }
+
+    /// The `count` blocks from `first` on.
+    ///
+    /// # Errors
+    /// `Failed` if the backend cannot be read, `Corrupt` if what is there does not open.
+    pub async fn read(&self, first: u64, count: usize) -> Result<Buf> {
+        let mut buf = Buf::new(count * BLOCK);
+        let mut left: Vec<usize> = (0..count).collect();
+        for _ in 0..READ_TRIES {
+            let from = first + left[0] as u64;
+            let wanted = left[left.len() - 1] - left[0] + 1;
+            let sources = self.map(from, wanted).await?;
+            let offset = left[0];
+            let wanted = left.iter().map(|block| (*block, &sources[*block - offset]));
+            let missing = self.fill(&mut buf, wanted);
+            left = match missing.is_empty() {
+                true => return Ok(buf),
+                false => Box::pin(self.fetch(&mut buf, missing)).await?,
+            };
+            if left.is_empty() {
+                return Ok(buf);
+            }
+        }
+        tracing::error!(
+            block = first + left[0] as u64,
+            "a block of a volume is damaged"
+        );
+        Err(corrupt("reading a block"))
+    }
+
+    /// Writes `data`, a multiple of 4096 bytes, from block `first` on.
+    ///
+    /// # Errors
+    /// `Refused` as no space before anything of it is acknowledged; `Poisoned` if the store has
+    /// stopped.
+    pub async fn write(&self, first: u64, data: Buf, durability: Durability) -> Result<()> {
+        let count = data.len() / BLOCK;
+        let data = Arc::new(data);
+        let at_once = self.blocks_at_once();
+        let mut number = 0;
+        let mut done = 0;
+        while done < count {
+            let some = at_once.min(count - done);
+            let blocks = pieces(&data, done, some);
+            let first = first + done as u64;
+            let write = || self.shell.core().write(self.tree, first, &blocks);
+            number = self.until_written(write).await?;
+            done += some;
+        }
+        self.settle(number, durability).await
+    }
+
+    /// Makes `count` blocks from `first` on holes, which read as zeroes and take no space.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub async fn zero(&self, first: u64, count: u64, durability: Durability) -> Result<()> {
+        let mut number = 0;
+        let mut done = 0;
+        while done < count {
+            let some = ZERO_BLOCKS_MAX.min(count - done);
+            let blocks = u32::try_from(some).expect("bounded above");
+            let first = first + done;
+            let zero = || self.shell.core().zero(self.tree, first, blocks);
+            number = self.until_written(zero).await?;
+            done += some;
+        }
+        self.settle(number, durability).await
+    }
+
+    /// Makes everything that was answered before, on any volume of the store, survive a power
+    /// loss.
+    ///
+    /// # Errors
+    /// `Unknown` or `Poisoned`; the store takes no writes after that.
+    pub async fn flush(&self) -> Result<()> {
+        let number = {
+            let mut core = self.shell.core();
+            core.check_health()?;
+            core.log.close();
+            core.log.end()
+        };
+        self.shell.pump();
+        self.shell.wait_durable(number).await
+    }
+
+    /// Which of `count` blocks from `first` on are holes, in at most `runs_max` runs.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub async fn status(&self, first: u64, count: u64, runs_max: usize) -> Result<Vec<StatusRun>> {
+        loop {
+            let status = self.shell.core().status(self.tree, first, count, runs_max);
+            match status {
+                Ok(runs) => return Ok(runs),
+                Err(NotMapped::Load(load)) => self.shell.load(load).await?,
+                Err(NotMapped::Fail(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// Notes that `count` blocks from `first` on will be read soon: they are read into the cache.
+    pub fn cache(&self, first: u64, count: u64) {
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let count = count.min(READ_BYTES_MAX / BLOCK);
+        let disk = self.clone();
+        // A hint: whether it worked shows when the blocks are asked for.
+        env::spawn(async move { drop(disk.read(first, count).await) });
+    }
+
+    fn blocks_at_once(&self) -> usize {
+        let seg_bytes = self.shell.shape().seg_bytes() as usize;
+        (seg_bytes / (8 * BLOCK)).clamp(1, BLOCKS_AT_ONCE)
+    }
+
+    /// Repeats `write` until it does not have to wait; gives the number of its batch.
+    async fn until_written(
+        &self,
+        write: impl Fn() -> std::result::Result<u64, Stall>,
+    ) -> Result<u64> {
+        let attempt = || match write() {
+            Err(stall) if stall.is_wait() => {
+                self.hurry(stall);
+                None
+            }
+            other => Some(other),
+        };
+        loop {
+            match self.shell.changed.wait_for(attempt).await {
+                Ok(number) => return Ok(number),
+                Err(Stall::Load(load)) => Box::pin(self.shell.load(load)).await?,
+                Err(Stall::Fail(error)) => return Err(error),
+                Err(_) => unreachable!("waited out above"),
+            }
+        }
+    }
+
+    /// Has done what a write waits for.
+    fn hurry(&self, stall: Stall) {
+        match stall {
+            Stall::Backlog => return self.shell.pump_at_end_of_turn(),
+            Stall::Checkpoint => {
+                self.shell.core().ask_checkpoint();
+            }
+            _ => {}
+        }
+        self.shell.chores.wake_all();
+    }
+
+    /// Has what was written leave at the end of this turn, together with what else arrives in it;
+    /// waits for it where it must be durable.
+    async fn settle(&self, number: u64, durability: Durability) -> Result<()> {
+        if self.is_durable_at_once(durability) {
+            self.shell.pump();
+            return Box::pin(self.shell.wait_durable(number)).await;
+        }
+        self.shell.pump_at_end_of_turn();
+        Ok(())
+    }
+
+    fn is_durable_at_once(&self, durability: Durability) -> bool {
+        let core = self.shell.core();
+        let tree = core.trees.get(&self.tree);
+        durability == Durability::Durable || tree.is_some_and(|tree| tree.properties.write_through)
+    }
+
+    async fn map(&self, first: u64, count: usize) -> Result<Vec<Source>> {
+        loop {
+            let mapped = self.shell.core().map(self.tree, first, count as u64);
+            match mapped {
+                Ok(sources) => return Ok(sources),
+                Err(NotMapped::Load(load)) => Box::pin(self.shell.load(load)).await?,
+                Err(NotMapped::Fail(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// Fills in what is in memory; gives the blocks that are not, and where they are.
+    fn fill<'a>(
+        &self,
+        buf: &mut Buf,
+        wanted: impl Iterator<Item = (usize, &'a Source)>,
+    ) -> Vec<(usize, Ptr, Seq)> {
+        let mut missing = Vec::new();
+        for (block, source) in wanted {
+            let to = &mut buf[block * BLOCK..(block + 1) * BLOCK];
+            match source {
+                Source::Hole => to.fill(0),
+                Source::Memory(piece) => to.copy_from_slice(piece.bytes()),
+                Source::Disk(ptr, seq) => {
+                    if !self.shell.blocks.get(*ptr, *seq, to) {
+                        missing.push((block, *ptr, *seq));
+                    }
+                }
+            }
+        }
+        missing
+    }
+
+    /// Reads blocks from the backend, neighbours together; gives those that did not open.
+    async fn fetch(&self, buf: &mut Buf, missing: Vec<(usize, Ptr, Seq)>) -> Result<Vec<usize>> {
+        let shape = self.shell.shape();
+        let mut broken = Vec::new();
+        let mut rest = &missing[..];
+        while let Some((_, start, _)) = rest.first() {
+            let near = rest
+                .windows(2)
+                .take_while(|pair| follows(pair[0].1, pair[1].1))
+                .take(READ_BYTES_MAX / BLOCK - 1)
+                .count();
+            let (run, behind) = rest.split_at(near + 1);
+            let (_, last, _) = run[run.len() - 1];
+            let place = (start.seg(), start.offset());
+            let len = usize::try_from(last.end() - u64::from(start.offset())).expect("bounded");
+            let sealed = read_chunk(&self.shell.backend, shape, place, len).await?;
+            for (block, ptr, seq) in run {
+                let from = (ptr.offset() - start.offset()) as usize;
+                let chunk = &sealed[from..from + ptr.sealed_len()];
+                match self.shell.sealer.open(Shape::place(*ptr, *seq), chunk) {
+                    Ok(bytes) if bytes.len() == BLOCK => {
+                        buf[block * BLOCK..(block + 1) * BLOCK].copy_from_slice(bytes);
+                        self.shell.blocks.put(*ptr, *seq, bytes);
+                    }
+                    _ => broken.push(*block),
+                }
+            }
+            rest = behind;
+        }
+        Ok(broken)
+    }
+}
+
+/// Whether the chunk at `next` lies behind the one at `ptr`.
+fn follows(ptr: Ptr, next: Ptr) -> bool {
+    let room = u32::try_from(chunk_room(ptr.len())).expect("small");
+    ptr.seg() == next.seg() && ptr.offset() + room == next.offset()
+}
+
+/// `count` blocks of `data` from block `first` on; those that are all zeroes are not there.
+fn pieces(data: &Arc<Buf>, first: usize, count: usize) -> Vec<Option<Piece>> {
+    (first..first + count)
+        .map(|block| {
+            let from = block * BLOCK;
+            let is_zero = is_zero(&data[from..from + BLOCK]);
+            (!is_zero).then(|| Piece::new(Arc::clone(data), from))
+        })
+        .collect()
+}
+
+/// Whether all of a block is zero. Most that are not show it in the first or the last word.
+fn is_zero(block: &[u8]) -> bool {
+    let (head, tail) = (&block[..8], &block[BLOCK - 8..]);
+    head == [0; 8] && tail == [0; 8] && block.iter().all(|byte| *byte == 0)
+}

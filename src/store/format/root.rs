@@ -1,0 +1,189 @@
+//! The root blob: every tree of the store, and where the segment table is.
+
+use super::fields::{put, u16_at, u32_at, u64_at};
+use super::{Malformed, Ptr, Seq, Shape};
+
+const MAGIC: u32 = u32::from_le_bytes(*b"bRot");
+const HEAD_BYTES: usize = 32;
+const PAGE_BYTES: usize = 16;
+const TREE_BYTES: usize = 64;
+
+/// The longest name of a volume or a snapshot, in bytes.
+pub const NAME_BYTES_MAX: usize = 255;
+
+/// Volumes and snapshots that a store has at most.
+pub const TREES_MAX: usize = 65_536;
+
+/// What the root blob says.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Root {
+    /// The identity that the next tree gets; identities are not used again.
+    pub next_tree: u32,
+    /// Where each page of the segment table lies, with the sequence number of its segment, since
+    /// the table that would tell it is not known yet.
+    pub pages: Vec<(Ptr, Seq)>,
+    /// The trees, by identity.
+    pub trees: Vec<Tree>,
+}
+
+/// A volume or a snapshot.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tree {
+    /// Its identity.
+    pub id: u32,
+    /// What it was made from: a snapshot's volume, a clone's origin; 0 if nothing.
+    pub parent: u32,
+    /// What it is.
+    pub kind: TreeKind,
+    /// Levels of nodes.
+    pub height: u8,
+    /// Its size in bytes, a multiple of 512.
+    pub size: u64,
+    /// Its topmost node, or a hole.
+    pub root: Ptr,
+    /// When it was made, in seconds since 1970.
+    pub created: u64,
+    /// How it is to be treated.
+    pub properties: Properties,
+    /// What people call it: a volume by its name, a snapshot within its volume.
+    pub name: String,
+}
+
+/// What a tree is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum TreeKind {
+    /// A disk that can be written.
+    Volume,
+    /// A volume as it was.
+    Snapshot,
+}
+
+/// How a volume is to be treated.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Properties {
+    /// Whether every write is durable before it is acknowledged.
+    pub write_through: bool,
+}
+
+impl Root {
+    /// The blob.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut to = vec![0; HEAD_BYTES];
+        put(&mut to, 0, &MAGIC.to_le_bytes());
+        put(&mut to, 4, &count(self.pages.len()));
+        put(&mut to, 8, &count(self.trees.len()));
+        put(&mut to, 12, &self.next_tree.to_le_bytes());
+        for (ptr, seq) in &self.pages {
+            to.extend(ptr.bits().to_le_bytes());
+            to.extend(seq.bits().to_le_bytes());
+        }
+        for tree in &self.trees {
+            tree.encode(&mut to);
+        }
+        to
+    }
+
+    /// Reads the blob `from`, of a store of this `shape`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn decode(shape: Shape, from: &[u8]) -> Result<Self, Malformed> {
+        if from.len() < HEAD_BYTES || u32_at(from, 0) != MAGIC {
+            return Err(Malformed("no root begins here"));
+        }
+        let (pages, trees) = (u32_at(from, 4) as usize, u32_at(from, 8) as usize);
+        let mut rest = &from[HEAD_BYTES..];
+        let listed = pages.checked_mul(PAGE_BYTES);
+        let (list, behind) = listed
+            .and_then(|bytes| rest.split_at_checked(bytes))
+            .ok_or(Malformed("a root with more pages than fit"))?;
+        rest = behind;
+        let page = |page: &[u8]| {
+            let ptr = Ptr::from_bits(u64_at(page, 0));
+            match ptr.is_hole() || shape.holds(ptr) && ptr.is_raw() {
+                true => Ok((ptr, Seq::from_bits(u64_at(page, 8)))),
+                false => Err(Malformed("a page of the segment table outside the store")),
+            }
+        };
+        let mut root = Self {
+            next_tree: u32_at(from, 12),
+            pages: list
+                .chunks(PAGE_BYTES)
+                .map(page)
+                .collect::<Result<_, _>>()?,
+            trees: Vec::new(),
+        };
+        if trees > TREES_MAX {
+            return Err(Malformed("a root with more trees than there can be"));
+        }
+        for _ in 0..trees {
+            let (tree, behind) = Tree::decode(shape, rest)?;
+            if root.trees.last().is_some_and(|last| last.id >= tree.id) {
+                return Err(Malformed("a root whose trees are not in order"));
+            }
+            root.trees.push(tree);
+            rest = behind;
+        }
+        Ok(root)
+    }
+}
+
+impl Tree {
+    fn encode(&self, to: &mut Vec<u8>) {
+        let at = to.len();
+        to.resize(at + TREE_BYTES, 0);
+        let head = &mut to[at..];
+        put(head, 0, &self.id.to_le_bytes());
+        put(head, 4, &self.parent.to_le_bytes());
+        let flags = u8::from(self.properties.write_through);
+        put(head, 8, &[self.kind as u8, self.height, flags]);
+        put(head, 12, &count(self.name.len()));
+        put(head, 16, &self.size.to_le_bytes());
+        put(head, 24, &self.root.bits().to_le_bytes());
+        put(head, 32, &self.created.to_le_bytes());
+        to.extend(self.name.as_bytes());
+        to.resize(to.len().next_multiple_of(8), 0);
+    }
+
+    /// Reads a tree from the start of `from`; gives what is behind it, too.
+    fn decode(shape: Shape, from: &[u8]) -> Result<(Self, &[u8]), Malformed> {
+        const SHORT: Malformed = Malformed("a root with more trees than fit");
+        let (head, rest) = from.split_at_checked(TREE_BYTES).ok_or(SHORT)?;
+        let name_bytes = usize::from(u16_at(head, 12));
+        let (name, rest) = rest.split_at_checked(name_bytes).ok_or(SHORT)?;
+        let pad = name_bytes.next_multiple_of(8) - name_bytes;
+        let (_, rest) = rest.split_at_checked(pad).ok_or(SHORT)?;
+        let name = std::str::from_utf8(name).map_err(|_| Malformed("a name that is no text"))?;
+        let tree = Self {
+            id: u32_at(head, 0),
+            parent: u32_at(head, 4),
+            kind: match head[8] {
+                0 => TreeKind::Volume,
+                1 => TreeKind::Snapshot,
+                _ => return Err(Malformed("a tree of an unknown kind")),
+            },
+            height: head[9],
+            properties: Properties {
+                write_through: head[10] & 1 != 0,
+            },
+            size: u64_at(head, 16),
+            root: Ptr::from_bits(u64_at(head, 24)),
+            created: u64_at(head, 32),
+            name: name.to_owned(),
+        };
+        if tree.height != Shape::height(tree.size) {
+            return Err(Malformed("a tree whose height does not fit its size"));
+        }
+        let root = tree.root;
+        if !(root.is_hole() || shape.holds(root) && root.is_raw()) {
+            return Err(Malformed("a tree whose root lies outside the store"));
+        }
+        Ok((tree, rest))
+    }
+}
+
+fn count(count: usize) -> [u8; 4] {
+    u32::try_from(count)
+        .expect("bounded by what fits a segment")
+        .to_le_bytes()
+}

@@ -1,0 +1,163 @@
+//! Trailers: what a full segment says about itself in one place.
+//!
+//! A trailer ends with its segment. It repeats the records of a log segment, so that replaying one
+//! takes a read instead of a walk, and it keeps the fingerprint of every chunk.
+
+use super::batch::{RECORD_BYTES, Record, Successor};
+use super::fields::{bytes, put, u32_at, u64_at};
+use super::{Malformed, Seq};
+use crate::codec::{Place, Sealer, TAG_BYTES};
+
+/// An entry, in bytes.
+pub const ENTRY_BYTES: usize = 40;
+
+/// What stands behind the entries, seal included, in bytes.
+pub const FOOTER_BYTES: usize = 80;
+
+const MAGIC: u32 = u32::from_le_bytes(*b"bTrl");
+
+/// What a trailer says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Trailer {
+    /// Whose it is.
+    pub kind: Kind,
+    /// The sequence number of the segment.
+    pub seq: Seq,
+    /// Where the last batch or chunk ends, in bytes.
+    pub written: u32,
+    /// Where the log goes on; nothing for a segment of garbage collection.
+    pub next: Successor,
+    /// The number of the last batch; 0 for a segment of garbage collection.
+    pub last: u64,
+    /// Every batch with a lower number was known to be durable when the trailer was written.
+    pub flushed: u64,
+    /// What is in the segment, in its order.
+    pub entries: Vec<Entry>,
+}
+
+/// Which kind of segment a trailer ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// The log.
+    Log,
+    /// The output of garbage collection.
+    Gc,
+}
+
+/// One record of a segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// The record. In a segment of garbage collection its volume and block are 0.
+    pub record: Record,
+    /// Where its chunk begins in the segment, in bytes; 0 if it has none.
+    pub offset: u32,
+    /// The fingerprint of its block; zero without deduplication.
+    pub fingerprint: [u8; 16],
+}
+
+/// How long a trailer of `entries` entries is, in bytes.
+pub const fn bytes_for(entries: usize) -> usize {
+    entries * ENTRY_BYTES + FOOTER_BYTES
+}
+
+impl Trailer {
+    /// The trailer as it ends a segment of `seg_bytes` bytes.
+    pub fn encode(&self, sealer: Sealer, seg_bytes: u32) -> Vec<u8> {
+        let entries = self.entries.len();
+        let mut to = vec![0; bytes_for(entries)];
+        for (entry, to) in self.entries.iter().zip(to.chunks_mut(ENTRY_BYTES)) {
+            entry.record.encode(&mut to[..RECORD_BYTES]);
+            put(to, 16, &entry.offset.to_le_bytes());
+            put(to, 24, &entry.fingerprint);
+        }
+        let footer = &mut to[entries * ENTRY_BYTES..];
+        put(footer, 0, &MAGIC.to_le_bytes());
+        put(footer, 4, &(self.kind as u32).to_le_bytes());
+        put(footer, 8, &self.seq.bits().to_le_bytes());
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "fewer than bytes in a segment"
+        )]
+        put(footer, 16, &(entries as u32).to_le_bytes());
+        put(footer, 20, &self.written.to_le_bytes());
+        put(footer, 24, &self.next.seq.bits().to_le_bytes());
+        put(footer, 32, &self.next.seg.to_le_bytes());
+        put(footer, 40, &self.last.to_le_bytes());
+        put(footer, 48, &self.flushed.to_le_bytes());
+        let place = place(self.seq, seg_bytes, entries);
+        sealer.close(place, &mut to);
+        to
+    }
+
+    /// How long the trailer of the segment numbered `seq` is whose last [`FOOTER_BYTES`] bytes are
+    /// `footer`, if it has one.
+    pub fn peek(seq: Seq, seg_bytes: u32, footer: &[u8]) -> Option<usize> {
+        let mine = u32_at(footer, 0) == MAGIC && u64_at(footer, 8) == seq.bits();
+        let bytes = bytes_for(u32_at(footer, 16) as usize);
+        (mine && bytes <= seg_bytes as usize).then_some(bytes)
+    }
+
+    /// Reads the trailer that `from` is, up to the end of a segment of `seg_bytes` bytes numbered
+    /// `seq`.
+    ///
+    /// # Errors
+    /// If it is none, or another's.
+    pub fn decode(
+        sealer: Sealer,
+        seq: Seq,
+        seg_bytes: u32,
+        from: &[u8],
+    ) -> Result<Self, Malformed> {
+        let footer_at = from
+            .len()
+            .checked_sub(FOOTER_BYTES)
+            .ok_or(Malformed("no room for a trailer"))?;
+        let footer = &from[footer_at..];
+        if Self::peek(seq, seg_bytes, footer) != Some(from.len()) {
+            return Err(Malformed("no trailer ends here"));
+        }
+        let entries = footer_at / ENTRY_BYTES;
+        sealer
+            .open(place(seq, seg_bytes, entries), from)
+            .map_err(|_| Malformed("a trailer does not open"))?;
+        let kind = match u32_at(footer, 4) {
+            0 => Kind::Log,
+            1 => Kind::Gc,
+            _ => return Err(Malformed("a trailer of an unknown kind")),
+        };
+        let entries = from[..footer_at].chunks(ENTRY_BYTES).map(Entry::decode);
+        Ok(Self {
+            kind,
+            seq,
+            written: u32_at(footer, 20),
+            next: Successor {
+                seg: u32_at(footer, 32),
+                seq: Seq::from_bits(u64_at(footer, 24)),
+            },
+            last: u64_at(footer, 40),
+            flushed: u64_at(footer, 48),
+            entries: entries.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl Entry {
+    fn decode(from: &[u8]) -> Result<Self, Malformed> {
+        Ok(Self {
+            record: Record::decode(&from[..RECORD_BYTES])?,
+            offset: u32_at(from, 16),
+            fingerprint: bytes(from, 24),
+        })
+    }
+}
+
+/// A trailer is sealed as what begins where it begins.
+fn place(seq: Seq, seg_bytes: u32, entries: usize) -> Place {
+    #[expect(clippy::cast_possible_truncation, reason = "shorter than a segment")]
+    Place {
+        seq: seq.bits(),
+        offset: seg_bytes - bytes_for(entries) as u32,
+    }
+}
+
+const _: () = assert!(FOOTER_BYTES - TAG_BYTES >= 56);

@@ -1,0 +1,415 @@
+//! The log: one open segment, and batches that are gathered, written and known durable in order.
+//!
+//! What is appended gets its place at once, before anything is written: the map can point to it,
+//! and a read of it is served from the batch until the backend has it. There is one order, that of
+//! the places, and everything else follows it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::format::batch::{self, Header, Kind, RECORDS_MAX, Record, Successor, chunk_room};
+use super::format::superblock::LogPosition;
+use super::format::trailer::{self, Entry, Trailer};
+use super::format::{BLOCK, Codec, Ptr, SEALED_BLOCK, SegState, Seq, Shape};
+use super::table::Table;
+use crate::base::Buf;
+use crate::codec::{Place, Sealer, TAG_BYTES};
+
+/// A block's bytes inside a buffer that several blocks share.
+#[derive(Clone, Debug)]
+pub(super) struct Piece {
+    buf: Arc<Buf>,
+    from: usize,
+}
+
+/// A batch whose places are given out.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) header: Header,
+    pub(super) seg: u32,
+    records: Vec<Record>,
+    /// The chunks, in order; each a block.
+    pieces: Vec<Piece>,
+}
+
+/// What has to be written for the log.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// A batch; the position is known durable only when it is.
+    Batch(Arc<Batch>),
+    /// The trailer of a segment that is full.
+    Trailer(u32, Trailer),
+}
+
+/// The log.
+#[derive(Debug)]
+pub(super) struct Log {
+    shape: Shape,
+    batch_bytes: u32,
+    seg: u32,
+    seq: Seq,
+    /// Where the open batch begins, or the next one.
+    offset: u32,
+    next: Successor,
+    /// The number of the open batch, or the next one.
+    number: u64,
+    open: Vec<Record>,
+    pieces: Vec<Piece>,
+    /// What the trailer of the open segment will say.
+    entries: Vec<Entry>,
+    jobs: VecDeque<Job>,
+    /// Batches that are not written yet, in order.
+    unwritten: VecDeque<Arc<Batch>>,
+    unwritten_bytes: u64,
+    /// Jobs that are being written.
+    in_flight: usize,
+    /// Whether somebody will start to write at the end of a turn.
+    pump_claimed: bool,
+    /// Every batch with a lower number is written.
+    written: u64,
+    /// Every batch with a lower number is durable.
+    durable: u64,
+    /// Bytes of segments used since the last checkpoint began.
+    grown: u64,
+    /// Segments taken since the store was opened.
+    segments_used: u64,
+}
+
+impl Piece {
+    /// The block at byte `from` of `buf`.
+    pub(super) fn new(buf: Arc<Buf>, from: usize) -> Self {
+        Self { buf, from }
+    }
+
+    /// The bytes of the block.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.buf[self.from..self.from + BLOCK]
+    }
+}
+
+impl Log {
+    /// A log whose next batch has this `number`, in two segments taken from `table`; nothing if
+    /// there are none.
+    pub(super) fn begin(table: &mut Table, number: u64, batch_bytes: u32) -> Option<Self> {
+        let (seg, seq) = table.take(SegState::Log, 0)?;
+        let (next_seg, next_seq) = table.take(SegState::Log, 0)?;
+        Some(Self {
+            shape: table.shape(),
+            batch_bytes,
+            seg,
+            seq,
+            offset: 0,
+            next: Successor {
+                seg: next_seg,
+                seq: next_seq,
+            },
+            number,
+            open: Vec::new(),
+            pieces: Vec::new(),
+            entries: Vec::new(),
+            jobs: VecDeque::new(),
+            unwritten: VecDeque::new(),
+            unwritten_bytes: 0,
+            in_flight: 0,
+            pump_claimed: false,
+            written: number,
+            durable: number,
+            grown: 0,
+            segments_used: 2,
+        })
+    }
+
+    /// Where the next batch begins, once the open one is closed.
+    pub(super) fn position(&self) -> LogPosition {
+        debug_assert!(self.open.is_empty(), "the open batch was closed");
+        LogPosition {
+            seq: self.seq,
+            offset: self.offset,
+            seg: self.seg,
+            number: self.number,
+        }
+    }
+
+    /// Where the log goes on when the open segment is full.
+    pub(super) fn successor(&self) -> Successor {
+        self.next
+    }
+
+    /// The segments that the log uses now: the open one and its successor.
+    pub(super) fn segs(&self) -> [u32; 2] {
+        [self.seg, self.next.seg]
+    }
+
+    /// The number of the batch that everything appended so far is in or before.
+    pub(super) fn end(&self) -> u64 {
+        match self.open.is_empty() {
+            true => self.number - 1,
+            false => self.number,
+        }
+    }
+
+    /// Every batch with a lower number is written.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Every batch with a lower number is durable.
+    pub(super) fn durable(&self) -> u64 {
+        self.durable
+    }
+
+    /// Bytes that are gathered or being written.
+    pub(super) fn backlog(&self) -> u64 {
+        self.unwritten_bytes + (self.pieces.len() * BLOCK) as u64
+    }
+
+    /// Bytes of segments used since [`mark`](Self::mark).
+    pub(super) fn grown(&self) -> u64 {
+        self.grown
+    }
+
+    /// Segments that the log has taken since the store was opened.
+    pub(super) fn segments_used(&self) -> u64 {
+        self.segments_used
+    }
+
+    /// Begins to count [`grown`](Self::grown) again.
+    pub(super) fn mark(&mut self) {
+        self.grown = 0;
+    }
+
+    /// Segments that appending this many blocks and records may take at most.
+    pub(super) fn segments_for(&self, blocks: usize, records: usize) -> u32 {
+        // Each block as if it were a batch of its own, with its padding.
+        let alone = Header::bytes_for(SEALED_BLOCK, 1).next_multiple_of(BLOCK);
+        let block = (alone + trailer::ENTRY_BYTES) as u64;
+        let record = (trailer::ENTRY_BYTES + batch::RECORD_BYTES) as u64;
+        let overhead = (batch::HEADER_BYTES + trailer::FOOTER_BYTES + 2 * BLOCK) as u64;
+        let room = u64::from(self.shape.seg_bytes()) - overhead - block;
+        let bytes = blocks as u64 * block + records as u64 * record;
+        u32::try_from(bytes / room + 1).expect("a request is smaller than a disk")
+    }
+
+    /// Appends a block that was written, and gives where it lies. The caller has seen to it that
+    /// `table` has [`segments_for`](Self::segments_for) it.
+    pub(super) fn append_block(
+        &mut self,
+        table: &mut Table,
+        volume: u32,
+        lba: u64,
+        piece: Piece,
+    ) -> Ptr {
+        self.make_room(table, 1);
+        let offset = self.chunk_offset(self.pieces.len());
+        let kind = Kind::Data {
+            len: u16::try_from(BLOCK).expect("4096"),
+            codec: Codec::Lz4,
+        };
+        self.pieces.push(piece);
+        self.append(Record { volume, lba, kind }, offset);
+        Ptr::raw(self.seg, offset)
+    }
+
+    /// Appends that `count` blocks from `lba` on read as zeroes. As for a block.
+    pub(super) fn append_zero(&mut self, table: &mut Table, volume: u32, lba: u64, count: u32) {
+        self.make_room(table, 0);
+        let kind = Kind::Zero(count);
+        self.append(Record { volume, lba, kind }, 0);
+    }
+
+    /// Closes the open batch, so that it is written as it is.
+    pub(super) fn close(&mut self) {
+        if self.open.is_empty() {
+            return;
+        }
+        let bytes = self.open_bytes(0, 0);
+        let records = std::mem::take(&mut self.open);
+        let header = Header {
+            number: self.number,
+            records: u16::try_from(records.len()).expect("bounded"),
+            seq: self.seq,
+            offset: self.offset,
+            bytes,
+            key: 0,
+            next: self.next,
+            flushed: self.durable,
+        };
+        let batch = Arc::new(Batch {
+            header,
+            seg: self.seg,
+            records,
+            pieces: std::mem::take(&mut self.pieces),
+        });
+        self.unwritten_bytes += u64::from(bytes);
+        self.unwritten.push_back(Arc::clone(&batch));
+        self.jobs.push_back(Job::Batch(batch));
+        self.number += 1;
+        self.offset = self.shape.round_up(self.offset + bytes);
+    }
+
+    /// The next thing to write, while fewer than `limit` are being written. Closes the open batch
+    /// if nothing else waits.
+    pub(super) fn next_job(&mut self, limit: usize) -> Option<Job> {
+        if self.in_flight >= limit {
+            return None;
+        }
+        if self.jobs.is_empty() {
+            self.close();
+        }
+        let job = self.jobs.pop_front()?;
+        self.in_flight += 1;
+        Some(job)
+    }
+
+    /// Whether there is something to write and a hand free for it.
+    pub(super) fn has_job(&self, limit: usize) -> bool {
+        self.in_flight < limit && !(self.jobs.is_empty() && self.open.is_empty())
+    }
+
+    /// Whether the caller is the one to start writing at the end of the turn.
+    pub(super) fn claim_pump(&mut self) -> bool {
+        !std::mem::replace(&mut self.pump_claimed, true)
+    }
+
+    /// The turn has ended.
+    pub(super) fn release_pump(&mut self) {
+        self.pump_claimed = false;
+    }
+
+    /// Notes that a job is written.
+    pub(super) fn job_written(&mut self, job: &Job) {
+        self.in_flight -= 1;
+        let Job::Batch(batch) = job else { return };
+        let number = batch.header.number;
+        let at = self
+            .unwritten
+            .iter()
+            .position(|other| other.header.number == number);
+        let batch = self.unwritten.remove(at.expect("it was not written yet"));
+        self.unwritten_bytes -= u64::from(batch.expect("found").header.bytes);
+        self.written = match self.unwritten.front() {
+            Some(first) => first.header.number,
+            None => self.number,
+        };
+    }
+
+    /// Notes that a flush of the backend has ended well which began when every batch below
+    /// `number` was written.
+    pub(super) fn flushed(&mut self, number: u64) {
+        self.durable = self.durable.max(number);
+    }
+
+    /// The bytes at `ptr` if they are not written yet.
+    pub(super) fn unwritten(&self, ptr: Ptr) -> Option<Piece> {
+        if ptr.seg() == self.seg && ptr.offset() >= self.offset {
+            let index = (ptr.offset() - self.chunk_offset(0)) as usize / chunk_room(BLOCK);
+            return self.pieces.get(index).cloned();
+        }
+        let batch = self.unwritten.iter().find(|batch| batch.has(ptr))?;
+        let first = batch.header.offset as usize + batch::HEADER_BYTES;
+        let index = (ptr.offset() as usize - first) / chunk_room(BLOCK);
+        batch.pieces.get(index).cloned()
+    }
+
+    /// Where chunk `index` of the open batch begins in the segment.
+    fn chunk_offset(&self, index: usize) -> u32 {
+        let within = batch::HEADER_BYTES + index * chunk_room(BLOCK);
+        self.offset + u32::try_from(within).expect("inside a batch")
+    }
+
+    /// How long the open batch would be with this much more.
+    fn open_bytes(&self, blocks: usize, records: usize) -> u32 {
+        let chunks = (self.pieces.len() + blocks) * chunk_room(BLOCK);
+        let bytes = Header::bytes_for(chunks, self.open.len() + records);
+        u32::try_from(bytes).expect("bounded by the limits of a batch")
+    }
+
+    /// Sees to it that a record, with `blocks` blocks, fits the open batch; goes to the next
+    /// segment if it fits this one no more.
+    fn make_room(&mut self, table: &mut Table, blocks: usize) {
+        let full = self.open.len() == RECORDS_MAX
+            || (self.pieces.len() + blocks) * BLOCK > (self.batch_bytes as usize).max(BLOCK);
+        if full {
+            self.close();
+        }
+        if self.fits(blocks) {
+            return;
+        }
+        self.close();
+        if !self.fits(blocks) {
+            self.advance(table);
+        }
+    }
+
+    /// Whether a record more, with `blocks` blocks, leaves room for the trailer.
+    fn fits(&self, blocks: usize) -> bool {
+        let end = self
+            .shape
+            .round_up(self.offset + self.open_bytes(blocks, 1));
+        let trailer = trailer::bytes_for(self.entries.len() + 1);
+        let trailer = self
+            .shape
+            .round_up(u32::try_from(trailer).expect("below a segment"));
+        end + trailer <= self.shape.seg_bytes()
+    }
+
+    fn append(&mut self, record: Record, offset: u32) {
+        self.open.push(record);
+        self.entries.push(Entry {
+            record,
+            offset,
+            fingerprint: [0; 16],
+        });
+    }
+
+    /// Seals the open segment and goes on in its successor.
+    fn advance(&mut self, table: &mut Table) {
+        let trailer = Trailer {
+            kind: trailer::Kind::Log,
+            seq: self.seq,
+            written: self.offset,
+            next: self.next,
+            last: self.number - 1,
+            flushed: self.durable,
+            entries: std::mem::take(&mut self.entries),
+        };
+        self.jobs.push_back(Job::Trailer(self.seg, trailer));
+        self.grown += u64::from(self.shape.seg_bytes());
+        self.segments_used += 1;
+        (self.seg, self.seq, self.offset) = (self.next.seg, self.next.seq, 0);
+        let (seg, seq) = table.take(SegState::Log, 0).expect("admitted before");
+        self.next = Successor { seg, seq };
+    }
+}
+
+impl Batch {
+    fn has(&self, ptr: Ptr) -> bool {
+        let from = self.header.offset;
+        ptr.seg() == self.seg && (from..from + self.header.bytes).contains(&ptr.offset())
+    }
+
+    /// The batch as it is written, padded to the backend's block.
+    pub(super) fn seal(&self, sealer: Sealer, shape: Shape) -> Buf {
+        let bytes = self.header.bytes as usize;
+        let mut buf = Buf::new(shape.round_up(self.header.bytes) as usize);
+        buf[bytes..].fill(0);
+        let mut at = batch::HEADER_BYTES;
+        for piece in &self.pieces {
+            let room = &mut buf[at..at + SEALED_BLOCK];
+            room[..BLOCK].copy_from_slice(piece.bytes());
+            let place = Place {
+                seq: self.header.seq.bits(),
+                offset: self.header.offset + u32::try_from(at).expect("inside a batch"),
+            };
+            sealer.close(place, room);
+            at += chunk_room(BLOCK);
+        }
+        for (record, to) in self.records.iter().zip(buf[at..bytes].chunks_exact_mut(16)) {
+            record.encode(to);
+        }
+        self.header.encode(sealer, &mut buf[..bytes]);
+        buf
+    }
+}
+
+const _: () = assert!(chunk_room(BLOCK) == BLOCK + TAG_BYTES);

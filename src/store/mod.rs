@@ -1,0 +1,275 @@
+//! Volumes and snapshots in a log on a backend.
+//!
+//! A store is made by [`create`] and opened by [`Store::open`], which recovers it: there is no
+//! other way, so a crash is nothing special. A [`Disk`] is one of its volumes or snapshots in use.
+//!
+//! Everything that is known is in the [core](self), which does no I/O; the shell around it reads
+//! and writes what the core decides. `format` is what lies on the backend.
+
+mod cache;
+mod checkpointer;
+mod collector;
+mod core;
+mod create;
+mod disk;
+mod error;
+pub mod format;
+mod log;
+mod map;
+mod names;
+mod recover;
+mod shell;
+mod table;
+mod tuning;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+pub use create::{Creation, create};
+pub use disk::Disk;
+pub use error::StoreError;
+pub use format::root::{Properties, TreeKind};
+pub use names::TreeName;
+pub use tuning::Tuning;
+
+use self::core::{Core, Health};
+use crate::backend::{Backend, Checked};
+use crate::env;
+use format::{Malformed, Shape};
+use shell::Shell;
+
+/// An open store.
+#[derive(Debug)]
+pub struct Store {
+    shell: Arc<Shell>,
+    is_closing: AtomicBool,
+}
+
+/// A volume or snapshot, as people see it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TreeInfo {
+    /// What it is called.
+    pub name: TreeName,
+    /// What it is.
+    pub kind: TreeKind,
+    /// Its size in bytes.
+    pub size: u64,
+    /// When it was made, in seconds since 1970.
+    pub created: u64,
+    /// What a clone was made from, if that is still there.
+    pub origin: Option<TreeName>,
+    /// How it is treated.
+    pub properties: Properties,
+}
+
+/// How full a store is, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Usage {
+    /// The sizes of all volumes together.
+    pub logical: u64,
+    /// What all segments have that can hold data.
+    pub physical: u64,
+    /// In free segments.
+    pub free: u64,
+    /// In segments that are used.
+    pub written: u64,
+    /// Reachable, as far as is known: the rest of what is written is garbage.
+    pub live: u64,
+    /// Kept back for garbage collection and checkpoints.
+    pub reserve: u64,
+}
+
+impl Store {
+    /// Opens the store on `backend`: recovers it and makes a checkpoint. Its chores run on the
+    /// caller's reactor until it is closed.
+    ///
+    /// # Errors
+    /// What is wrong with the store, or that it is none. Nothing is written to a store that cannot
+    /// be opened.
+    pub async fn open(backend: Checked, tuning: Tuning) -> Result<Arc<Self>, StoreError> {
+        let recovered = recover::recover(&backend, tuning).await?;
+        let core = Core::new(recovered, tuning).ok_or(StoreError::NoSpace)?;
+        let shell = Shell::new(backend, core);
+        shell.checkpoint().await?;
+        env::spawn(Arc::clone(&shell).keep_checkpointing());
+        env::spawn(Arc::clone(&shell).keep_collecting());
+        Ok(Arc::new(Self {
+            shell,
+            is_closing: AtomicBool::new(false),
+        }))
+    }
+
+    /// Makes a checkpoint and ends all chores. Afterwards every request is refused.
+    ///
+    /// # Errors
+    /// If the checkpoint could not be made; what was flushed is safe all the same.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        if self.is_closing.swap(true, Ordering::SeqCst) {
+            return Err(StoreError::Closed);
+        }
+        let made = self.checkpoint().await;
+        let mut core = self.shell.core();
+        if core.health == Health::Well {
+            core.health = Health::Closed;
+        }
+        drop(core);
+        self.shell.wake_all();
+        made
+    }
+
+    /// How it is divided.
+    pub fn shape(&self) -> Shape {
+        self.shell.shape()
+    }
+
+    /// How full it is.
+    pub fn usage(&self) -> Usage {
+        self.shell.core().usage()
+    }
+
+    /// All volumes and snapshots, by name.
+    pub fn list(&self) -> Vec<TreeInfo> {
+        self.shell.core().list()
+    }
+
+    /// The volume or snapshot of this name, to be used.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn disk(&self, name: &TreeName) -> Result<Disk, StoreError> {
+        let core = self.shell.core();
+        let tree = core.find(name)?;
+        let (id, size, kind) = (tree.id, tree.size, tree.kind);
+        drop(core);
+        Ok(Disk::new(Arc::clone(&self.shell), id, size, kind))
+    }
+
+    /// Makes a volume of `size` bytes, all holes.
+    ///
+    /// # Errors
+    /// `Invalid` for a name or size that no volume can have, `Exists`.
+    pub async fn create_volume(
+        &self,
+        name: &str,
+        size: u64,
+        properties: Properties,
+    ) -> Result<(), StoreError> {
+        let name = TreeName::volume(name)?;
+        let now = env::wall_clock();
+        self.administer(|core| core.create(&name, size, properties, now))
+            .await
+    }
+
+    /// Deletes a snapshot, or a volume that has none.
+    ///
+    /// # Errors
+    /// `NotFound`, or `Busy` for a volume with snapshots.
+    pub async fn delete(&self, name: &TreeName) -> Result<(), StoreError> {
+        self.administer(|core| core.delete(name)).await
+    }
+
+    /// Gives a volume another name.
+    ///
+    /// # Errors
+    /// `NotFound`, `Exists`, `Invalid`.
+    pub async fn rename(&self, volume: &str, to: &str) -> Result<(), StoreError> {
+        let (volume, to) = (TreeName::volume(volume)?, TreeName::volume(to)?);
+        self.administer(|core| core.rename(&volume, &to)).await
+    }
+
+    /// Makes a volume larger. Its writes wait meanwhile.
+    ///
+    /// # Errors
+    /// `NotFound`, or `Invalid` for a size that is smaller or that no volume can have.
+    pub async fn resize(&self, volume: &str, size: u64) -> Result<(), StoreError> {
+        let volume = TreeName::volume(volume)?;
+        self.administer(|core| core.resize(&volume, size)).await
+    }
+
+    /// Makes volume `to` with the content that a volume or snapshot has now.
+    ///
+    /// # Errors
+    /// `NotFound`, `Exists`, `Invalid`.
+    pub async fn clone_volume(&self, from: &TreeName, to: &str) -> Result<(), StoreError> {
+        let to = TreeName::volume(to)?;
+        let now = env::wall_clock();
+        self.administer(|core| core.clone_tree(from, &to, now))
+            .await
+    }
+
+    /// Changes how a volume is treated.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn set_properties(
+        &self,
+        volume: &str,
+        properties: Properties,
+    ) -> Result<(), StoreError> {
+        let volume = TreeName::volume(volume)?;
+        self.administer(|core| core.set_properties(&volume, properties))
+            .await
+    }
+
+    /// Takes snapshots, of several volumes at the same moment.
+    ///
+    /// # Errors
+    /// `NotFound`, `Exists`, `Invalid`; then none of them is taken.
+    pub async fn snapshot(&self, names: &[TreeName]) -> Result<(), StoreError> {
+        let now = env::wall_clock();
+        self.administer(|core| core.snapshot(names, now)).await
+    }
+
+    /// Gives a volume the content of one of its snapshots. Its writes wait meanwhile.
+    ///
+    /// # Errors
+    /// `NotFound`, `Invalid`.
+    pub async fn rollback(&self, snapshot: &TreeName) -> Result<(), StoreError> {
+        self.administer(|core| core.rollback(snapshot)).await
+    }
+
+    /// Uses `size` bytes of the backend from now on.
+    ///
+    /// # Errors
+    /// `Invalid` if that is less than now, or more than there is.
+    pub async fn grow(&self, size: u64) -> Result<(), StoreError> {
+        let (old, there) = (self.shape(), self.shell.backend.geometry().size);
+        let invalid = |why: String| Err(StoreError::Invalid(why));
+        if size < old.bytes() || size > there {
+            let bytes = old.bytes();
+            return invalid(format!(
+                "{size} bytes are not {bytes} (now) to {there} (all)"
+            ));
+        }
+        let new = Shape::new(size, old.seg_shift(), old.block_shift());
+        let new = new.map_err(|Malformed(why)| StoreError::Invalid(why.to_owned()))?;
+        self.administer(|core| {
+            core.grow(new);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Does an operation on the store as a whole, and returns when it is durable.
+    async fn administer(
+        &self,
+        work: impl FnOnce(&mut Core) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        if self.is_closing.load(Ordering::SeqCst) {
+            return Err(StoreError::Closed);
+        }
+        {
+            let mut core = self.shell.core();
+            core.check_health()?;
+            work(&mut core)?;
+        }
+        self.checkpoint().await
+    }
+
+    /// Returns when everything that was done until now is in a durable checkpoint.
+    async fn checkpoint(&self) -> Result<(), StoreError> {
+        let number = self.shell.core().ask_checkpoint();
+        self.shell.chores.wake_all();
+        Ok(self.shell.wait_checkpoint(number).await?)
+    }
+}

@@ -1,0 +1,496 @@
+//! Opens a store. There is no other way to open one, after a clean stop as after a crash.
+//!
+//! 1. The newest superblock that opens.
+//! 2. The root blob that it names, and the segment table.
+//! 3. The log from where the root ends: batch after batch is applied to the trees, up to the first
+//!    that is not there. What was flushed is known to be whole, and taken from the trailers of full
+//!    segments; of the rest every chunk is looked at.
+//! 4. A new mount: the tail is never appended to, the log goes on in a new segment.
+//!
+//! The caller makes a checkpoint before anything is served. Until that is durable nothing is
+//! overwritten that this has read, so a stop at any point leaves the same to be done again.
+
+use std::collections::BTreeMap;
+
+use super::core::{Load, Recovered, TreeState, room};
+use super::error::{StoreError, damaged};
+use super::format::batch::{self, At, HEADER_BYTES, Header, Kind, Logged, Successor};
+use super::format::root::{Root, TreeKind};
+use super::format::superblock::{self, SLOTS, Superblock, Unusable};
+use super::format::trailer::{FOOTER_BYTES, Trailer};
+use super::format::{BLOCK, Malformed, Ptr, SEALED_BLOCK, SegState, Seq, Shape};
+use super::map::{Miss, Nodes};
+use super::shell::{read_chunk, read_node};
+use super::table::Table;
+use super::tuning::Tuning;
+use crate::backend::{Backend, Checked};
+use crate::base::{Buf, Extent};
+use crate::codec::{Place, Sealer, TAG_BYTES};
+use crate::env;
+
+/// A recovery under way.
+struct Recovery<'a> {
+    backend: &'a Checked,
+    sealer: Sealer,
+    shape: Shape,
+    nodes: Nodes,
+    table: Table,
+    trees: BTreeMap<u32, TreeState>,
+    /// Every batch with a lower number was durable, as the log itself says.
+    flushed: u64,
+    /// The highest counter of a segment that was seen.
+    counter: u64,
+    batches: u64,
+}
+
+/// Where the log goes on.
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    seg: u32,
+    seq: Seq,
+    offset: u32,
+    number: u64,
+    next: Successor,
+}
+
+/// Recovers the store on `backend`.
+///
+/// # Errors
+/// `NotAStore`, `Newer`, or `Damaged` with the structure and its place. Nothing was written.
+pub(super) async fn recover(backend: &Checked, tuning: Tuning) -> Result<Recovered, StoreError> {
+    let superblock = newest_superblock(backend).await?;
+    let shape = superblock.shape;
+    check_backend(backend, shape)?;
+    let sealer = Sealer::new(&superblock.uuid);
+    let root = read_root(backend, sealer, &superblock).await?;
+    let mut recovery = Recovery {
+        backend,
+        sealer,
+        shape,
+        nodes: Nodes::new(tuning.leaf_cache / 2 / SEALED_BLOCK),
+        table: Table::new(shape),
+        trees: root
+            .trees
+            .iter()
+            .map(|tree| (tree.id, TreeState::of(tree)))
+            .collect(),
+        flushed: superblock.log.number,
+        counter: superblock.next_counter,
+        batches: 0,
+    };
+    recovery.read_table(&root).await?;
+    let number = recovery.replay(&superblock).await?;
+    let newest = recovery
+        .table
+        .all()
+        .map(|(_, info)| info.seq.counter())
+        .max();
+    let counter = recovery.counter.max(newest.unwrap_or(0)) + 1;
+    let epoch = superblock.epoch + 1;
+    recovery.table.resume(epoch, counter, superblock.cursor);
+    if recovery.batches > 0 {
+        tracing::info!(batches = recovery.batches, "replayed the log");
+    }
+    Ok(Recovered {
+        superblock: Superblock {
+            owner: owner(),
+            ..superblock
+        },
+        nodes: recovery.nodes,
+        table: recovery.table,
+        trees: recovery.trees,
+        next_tree: root.next_tree,
+        pages: root.pages,
+        number,
+    })
+}
+
+/// The newest superblock that opens.
+///
+/// # Errors
+/// If none does: why.
+pub(super) async fn newest_superblock(backend: &Checked) -> Result<Superblock, StoreError> {
+    if backend.geometry().size < Superblock::slot_offset(SLOTS) {
+        return Err(StoreError::NotAStore);
+    }
+    let mut newest: Option<Superblock> = None;
+    let mut newer = None;
+    let mut broken = None;
+    for slot in 0..SLOTS {
+        let offset = Superblock::slot_offset(slot);
+        let at = Extent::between(offset, offset + superblock::BYTES as u64);
+        let bytes = backend.read(at, Buf::new(superblock::BYTES)).await?;
+        match Superblock::decode(slot, &bytes) {
+            Ok(found) => {
+                let is_newer = newest
+                    .as_ref()
+                    .is_none_or(|known| known.generation < found.generation);
+                if is_newer {
+                    newest = Some(found);
+                }
+            }
+            Err(Unusable::Newer(what)) => newer = Some(what),
+            Err(Unusable::Damaged(why)) => broken = Some((slot, why)),
+            Err(Unusable::Foreign) => {}
+        }
+    }
+    match (newest, newer, broken) {
+        (_, Some(what), _) => Err(StoreError::Newer(what)),
+        (Some(superblock), None, _) => Ok(superblock),
+        (None, None, Some((slot, why))) => {
+            Err(damaged(format!("superblock slot {slot}"), Malformed(why)))
+        }
+        (None, None, None) => Err(StoreError::NotAStore),
+    }
+}
+
+/// Refuses a backend that the store does not fit.
+fn check_backend(backend: &Checked, shape: Shape) -> Result<(), StoreError> {
+    let geometry = backend.geometry();
+    if geometry.size < shape.bytes() {
+        return Err(StoreError::Damaged(format!(
+            "the store has {} bytes, what it lies on only {}",
+            shape.bytes(),
+            geometry.size
+        )));
+    }
+    if geometry.block > u64::from(shape.block()) {
+        return Err(StoreError::Invalid(format!(
+            "the store was made for blocks of {} bytes, what it lies on has {}",
+            shape.block(),
+            geometry.block
+        )));
+    }
+    Ok(())
+}
+
+/// The root blob that `superblock` names.
+pub(super) async fn read_root(
+    backend: &Checked,
+    sealer: Sealer,
+    superblock: &Superblock,
+) -> Result<Root, StoreError> {
+    let (at, shape) = (superblock.root, superblock.shape);
+    let len = at.len as usize + TAG_BYTES;
+    let sealed = read_chunk(backend, shape, (at.seg, at.offset), len).await?;
+    let place = Place {
+        seq: at.seq.bits(),
+        offset: at.offset,
+    };
+    let what = || format!("the root of generation {}", superblock.generation);
+    let broken = |_| damaged(what(), Malformed("it does not open"));
+    let bytes = sealer.open(place, &sealed).map_err(broken)?;
+    Root::decode(shape, bytes).map_err(|error| damaged(what(), error))
+}
+
+fn owner() -> [u8; 16] {
+    let mut owner = [0; 16];
+    owner[..8].copy_from_slice(&env::random_u64().to_le_bytes());
+    owner[8..].copy_from_slice(&env::random_u64().to_le_bytes());
+    owner
+}
+
+impl Recovery<'_> {
+    async fn read_table(&mut self, root: &Root) -> Result<(), StoreError> {
+        if root.pages.len() != self.table.pages() {
+            let why = Malformed("it does not cover the store");
+            return Err(damaged("the segment table", why));
+        }
+        for (page, (ptr, seq)) in root.pages.iter().enumerate() {
+            let what = || format!("page {page} of the segment table, at {ptr}");
+            let at = (ptr.seg(), ptr.offset());
+            let sealed = read_chunk(self.backend, self.shape, at, SEALED_BLOCK).await?;
+            let opened = self.sealer.open(Shape::place(*ptr, *seq), &sealed);
+            let bytes = opened.map_err(|_| damaged(what(), Malformed("it does not open")))?;
+            let read = self.table.read_page(page, bytes);
+            read.map_err(|error| damaged(what(), error))?;
+        }
+        Ok(())
+    }
+
+    /// Applies the log; gives the number of the first batch that is not in it.
+    async fn replay(&mut self, superblock: &Superblock) -> Result<u64, StoreError> {
+        let head = Head {
+            seg: superblock.log.seg,
+            seq: superblock.log.seq,
+            offset: superblock.log.offset,
+            number: superblock.log.number,
+            next: superblock.next,
+        };
+        self.find_flushed(head).await?;
+        let mut head = head;
+        loop {
+            let before = head.number;
+            head = self.replay_segment(head).await?;
+            let start = Head {
+                seg: head.next.seg,
+                seq: head.next.seq,
+                offset: 0,
+                ..head
+            };
+            if !self.begins(start).await? {
+                break;
+            }
+            debug_assert!(head.number >= before);
+            self.claim(start)?;
+            head = start;
+        }
+        if head.number < self.flushed {
+            let what = format!("the log at segment {}, offset {:#x}", head.seg, head.offset);
+            let why = Malformed("a batch that was flushed is not there");
+            return Err(damaged(what, why));
+        }
+        Ok(head.number)
+    }
+
+    /// Finds out up to where the log says that it was durable: any batch or trailer on the chain
+    /// may say it, whatever is missing before it.
+    async fn find_flushed(&mut self, mut head: Head) -> Result<(), StoreError> {
+        loop {
+            match self.trailer(head.seg, head.seq).await? {
+                Some(trailer) => {
+                    self.flushed = self.flushed.max(trailer.flushed);
+                    head.next = trailer.next;
+                }
+                None => {
+                    let segment = self.read_segment(head.seg).await?;
+                    while let Ok(header) = self.header(head, &segment) {
+                        self.flushed = self.flushed.max(header.flushed);
+                        head.next = header.next;
+                        head.offset = self.shape.round_up(head.offset + header.bytes);
+                    }
+                }
+            }
+            let next = head.next;
+            if !self.is_place(next.seg) || next.seq.counter() <= head.seq.counter() {
+                return Ok(());
+            }
+            head = Head {
+                seg: next.seg,
+                seq: next.seq,
+                offset: 0,
+                ..head
+            };
+            let first = self.read(head.seg, 0, HEADER_BYTES).await?;
+            if self.header(head, &first).is_err() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Applies what one segment has; gives where the log goes on.
+    async fn replay_segment(&mut self, mut head: Head) -> Result<Head, StoreError> {
+        if head.offset == 0
+            && let Some(trailer) = self.trailer(head.seg, head.seq).await?
+            && trailer.last < self.flushed
+        {
+            self.apply_trailer(head, &trailer).await?;
+            (head.number, head.next) = (trailer.last + 1, trailer.next);
+            head.offset = trailer.written;
+            return Ok(head);
+        }
+        let segment = self.read_segment(head.seg).await?;
+        while let Some((header, logged)) = self.batch(head, &segment) {
+            for logged in logged {
+                self.apply(head.seg, logged).await?;
+            }
+            self.batches += 1;
+            head.number += 1;
+            head.next = header.next;
+            head.offset = self.shape.round_up(head.offset + header.bytes);
+        }
+        Ok(head)
+    }
+
+    /// The batch at `head`, if it is the one that is to come and all of it is there.
+    fn batch(&self, head: Head, segment: &[u8]) -> Option<(Header, Vec<Logged>)> {
+        let header = self.header(head, segment).ok()?;
+        if header.number != head.number {
+            return None;
+        }
+        let whole = &segment[head.offset as usize..];
+        let logged = header.decode_records(self.sealer, whole).ok()?;
+        let is_known = header.number < self.flushed;
+        let opens = |logged: &Logged| match logged.at {
+            Some(At::Chunk { offset, len, .. }) => {
+                let from = offset as usize;
+                let place = Place {
+                    seq: head.seq.bits(),
+                    offset,
+                };
+                let chunk = segment.get(from..from + len + TAG_BYTES);
+                chunk.is_some_and(|chunk| self.sealer.open(place, chunk).is_ok())
+            }
+            _ => true,
+        };
+        (is_known || logged.iter().all(opens)).then_some((header, logged))
+    }
+
+    /// Whether the log goes on at `head`, the start of a segment.
+    async fn begins(&self, head: Head) -> Result<bool, StoreError> {
+        if !self.is_place(head.seg) {
+            return Ok(false);
+        }
+        let first = self.read(head.seg, 0, HEADER_BYTES).await?;
+        let header = self.header(head, &first);
+        Ok(header.is_ok_and(|header| header.number == head.number))
+    }
+
+    fn header(&self, head: Head, from: &[u8]) -> Result<Header, Malformed> {
+        let bytes = from.get(head.offset as usize..).unwrap_or(&[]);
+        Header::decode(
+            self.sealer,
+            head.seq,
+            head.offset,
+            self.shape.seg_bytes(),
+            bytes,
+        )
+    }
+
+    /// The trailer of a segment of the log, if it has one.
+    async fn trailer(&self, seg: u32, seq: Seq) -> Result<Option<Trailer>, StoreError> {
+        let seg_bytes = self.shape.seg_bytes();
+        let footer = u32::try_from(FOOTER_BYTES).expect("small");
+        let end = self.read(seg, seg_bytes - footer, FOOTER_BYTES).await?;
+        let Some(bytes) = Trailer::peek(seq, seg_bytes, &end) else {
+            return Ok(None);
+        };
+        let len = u32::try_from(bytes).expect("no longer than the segment");
+        let all = self.read(seg, seg_bytes - len, bytes).await?;
+        Ok(Trailer::decode(self.sealer, seq, seg_bytes, &all).ok())
+    }
+
+    async fn apply_trailer(&mut self, head: Head, trailer: &Trailer) -> Result<(), StoreError> {
+        for entry in &trailer.entries {
+            let at = match entry.record.kind {
+                Kind::Data { len, codec } => Some(At::Chunk {
+                    offset: entry.offset,
+                    len: usize::from(len),
+                    codec,
+                }),
+                Kind::Zero(_) => None,
+                Kind::Ref => continue,
+            };
+            let record = entry.record;
+            self.apply(head.seg, Logged { record, at }).await?;
+        }
+        self.batches += trailer.last + 1 - head.number;
+        Ok(())
+    }
+
+    /// Applies one record.
+    async fn apply(&mut self, seg: u32, logged: Logged) -> Result<(), StoreError> {
+        let batch::Record { volume, lba, kind } = logged.record;
+        let Some(tree) = self.trees.get(&volume) else {
+            // Deleted after this was written, which only a checkpoint makes durable: so this is
+            // a volume that was created and deleted by an operation that never was acknowledged.
+            return Ok(());
+        };
+        let what = || format!("a record of volume {volume}, block {lba}, in segment {seg}");
+        let count = match kind {
+            Kind::Zero(count) => u64::from(count),
+            _ => 1,
+        };
+        let is_inside = lba
+            .checked_add(count)
+            .is_some_and(|end| end <= tree.blocks());
+        if tree.kind != TreeKind::Volume || !is_inside {
+            return Err(damaged(what(), Malformed("there is no such block")));
+        }
+        match logged.at {
+            None => self.apply_zero(volume, lba, count).await,
+            Some(At::Chunk { offset, len, codec }) => {
+                let ptr = Ptr::new(seg, offset, len, codec);
+                if !self.shape.holds(ptr) {
+                    return Err(damaged(what(), Malformed("its chunk lies outside")));
+                }
+                self.apply_block(volume, lba, ptr).await
+            }
+            Some(At::Elsewhere { ptr, .. }) => {
+                if !self.shape.holds(ptr) {
+                    return Err(damaged(what(), Malformed("it refers to nowhere")));
+                }
+                self.apply_block(volume, lba, ptr).await
+            }
+        }
+    }
+
+    async fn apply_block(&mut self, volume: u32, lba: u64, ptr: Ptr) -> Result<(), StoreError> {
+        let (mut root, height) = (self.trees[&volume].root, self.trees[&volume].height);
+        while let Err(miss) = self.nodes.check_path(root, height, lba) {
+            self.load(miss).await?;
+        }
+        let old = self.nodes.set(&mut root, height, lba, ptr);
+        if !old.is_hole() {
+            self.table.lose(old.seg(), room(old));
+        }
+        self.table.gain(ptr.seg(), room(ptr));
+        self.tree(volume).root = root;
+        Ok(())
+    }
+
+    async fn apply_zero(&mut self, volume: u32, lba: u64, count: u64) -> Result<(), StoreError> {
+        let (mut root, height) = (self.trees[&volume].root, self.trees[&volume].height);
+        while let Err(miss) = self.nodes.check_cut(root, height, lba, count) {
+            self.load(miss).await?;
+        }
+        let table = &mut self.table;
+        let mut lost = |old: Ptr| table.lose(old.seg(), room(old));
+        self.nodes.cut(&mut root, height, lba, count, &mut lost);
+        self.tree(volume).root = root;
+        Ok(())
+    }
+
+    async fn load(&mut self, miss: Miss) -> Result<(), StoreError> {
+        let load = Load {
+            ptr: miss.ptr,
+            seq: self.table.seq(miss.ptr.seg()),
+            level: miss.level,
+        };
+        let read = read_node(self.backend, self.sealer, self.shape, load).await;
+        let node = read.map_err(|error| {
+            StoreError::Damaged(format!(
+                "a node of a volume's map, at {}: {error}",
+                miss.ptr
+            ))
+        })?;
+        self.nodes.insert(miss.ptr, miss.level, node);
+        Ok(())
+    }
+
+    /// Notes that the log uses a segment that it took after the checkpoint.
+    fn claim(&mut self, head: Head) -> Result<(), StoreError> {
+        let info = self.table.info(head.seg);
+        self.counter = self.counter.max(head.seq.counter() + 1);
+        if info.state == SegState::Log && info.seq == head.seq {
+            return Ok(());
+        }
+        if info.state != SegState::Free {
+            let what = format!("segment {} of the log", head.seg);
+            return Err(damaged(
+                what,
+                Malformed("the segment table has it as another's"),
+            ));
+        }
+        self.table.claim(head.seg, head.seq, 0);
+        Ok(())
+    }
+
+    fn tree(&mut self, id: u32) -> &mut TreeState {
+        self.trees.get_mut(&id).expect("looked for before")
+    }
+
+    fn is_place(&self, seg: u32) -> bool {
+        (self.shape.first_seg()..self.shape.segs()).contains(&seg)
+    }
+
+    async fn read_segment(&self, seg: u32) -> Result<Buf, StoreError> {
+        self.read(seg, 0, self.shape.seg_bytes() as usize).await
+    }
+
+    async fn read(&self, seg: u32, offset: u32, len: usize) -> Result<Buf, StoreError> {
+        Ok(read_chunk(self.backend, self.shape, (seg, offset), len).await?)
+    }
+}
+
+const _: () = assert!(BLOCK <= SEALED_BLOCK);

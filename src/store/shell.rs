@@ -1,0 +1,308 @@
+//! An open store: the core, the backend, and what waits for them.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::cache::BlockCache;
+use super::core::{Core, Health, Load};
+use super::format::{BLOCK, FANOUT, Ptr, SEALED_BLOCK, Shape};
+use super::log::Job;
+use super::map::{Node, empty_node};
+use crate::backend::{Backend, Checked};
+use crate::base::{Buf, Error, Extent, Fault, Result};
+use crate::codec::Sealer;
+use crate::env::{self, Signal};
+
+/// How often a write that failed is repeated, with the same bytes at the same place, before the
+/// store stops.
+const WRITE_TRIES: usize = 3;
+
+/// What an open store consists of. Shared by all reactors.
+#[derive(Debug)]
+pub(super) struct Shell {
+    pub(super) backend: Checked,
+    pub(super) sealer: Sealer,
+    pub(super) blocks: BlockCache,
+    core: Mutex<Core>,
+    /// Something has changed that a request, a flush or a chore may wait for.
+    pub(super) changed: Signal,
+    /// The chores have something to do.
+    pub(super) chores: Signal,
+    flushing: Mutex<Flushing>,
+    pub(super) flushed: Signal,
+}
+
+/// The flushes of the backend.
+#[derive(Debug, Default)]
+struct Flushing {
+    under_way: bool,
+}
+
+/// What whoever wants a flush does next.
+enum Turn {
+    Done,
+    /// Flush; every batch with a lower number is written.
+    Run(u64),
+    Fail(Error),
+}
+
+impl Shell {
+    pub(super) fn new(backend: Checked, core: Core) -> Arc<Self> {
+        Arc::new(Self {
+            backend,
+            sealer: core.sealer,
+            blocks: BlockCache::new(core.tuning.block_cache),
+            core: Mutex::new(core),
+            changed: Signal::new(),
+            chores: Signal::new(),
+            flushing: Mutex::default(),
+            flushed: Signal::new(),
+        })
+    }
+
+    /// The core, for a moment.
+    pub(super) fn core(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn shape(&self) -> Shape {
+        self.core().shape()
+    }
+
+    /// Reads a node that is not in memory, and makes it known.
+    ///
+    /// A segment may have been freed and taken again while it was read; then the node does not
+    /// open, and whoever wanted it finds another way through the map.
+    pub(super) async fn load(&self, load: Load) -> Result<()> {
+        let shape = self.shape();
+        match read_node(&self.backend, self.sealer, shape, load).await {
+            Ok(node) => self.core().loaded(load, node),
+            Err(error) => {
+                let is_stale = self.core().table.seq(load.ptr.seg()) != load.seq;
+                if !is_stale {
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes `data`, repeating what failed. The bytes and the place are the same each time, so it
+    /// does not matter whether an attempt whose outcome is unknown happens late.
+    pub(super) async fn write_firmly(&self, offset: u64, make: impl Fn() -> Buf) -> Result<()> {
+        let mut last = Error::Poisoned;
+        for _ in 0..WRITE_TRIES {
+            match self.backend.write(offset, make()).await {
+                Ok(()) => return Ok(()),
+                Err(Error::Poisoned) => return Err(Error::Poisoned),
+                Err(error) => last = error,
+            }
+        }
+        tracing::error!(error = %last, offset, "a write failed {WRITE_TRIES} times");
+        Err(last)
+    }
+
+    /// Stops the store: nothing is promised any more.
+    pub(super) fn stop(&self) {
+        let mut core = self.core();
+        if core.health == Health::Well {
+            core.health = Health::Stopped;
+            tracing::error!("the store stops: what was not flushed may be lost");
+        }
+        drop(core);
+        self.wake_all();
+    }
+
+    pub(super) fn wake_all(&self) {
+        self.changed.wake_all();
+        self.flushed.wake_all();
+        self.chores.wake_all();
+    }
+
+    /// Starts to write what the log has gathered, if a hand is free for it.
+    ///
+    /// Up to the limit of batches in flight each is written by a task of its own, which goes on
+    /// with what has gathered meanwhile. So a batch leaves at once when there is little to do, and
+    /// batches grow when there is much.
+    pub(super) fn pump(self: &Arc<Self>) {
+        let limit = self.core().tuning.batches_in_flight;
+        if !self.core().log.has_job(limit) {
+            return;
+        }
+        let shell = Arc::clone(self);
+        env::start(async move { shell.write_jobs(limit).await });
+    }
+
+    /// The same, once everything that can run in this turn has run.
+    pub(super) fn pump_at_end_of_turn(self: &Arc<Self>) {
+        if !self.core().log.claim_pump() {
+            return;
+        }
+        let shell = Arc::clone(self);
+        env::spawn(async move {
+            env::end_of_turn().await;
+            shell.core().log.release_pump();
+            shell.pump();
+        });
+    }
+
+    async fn write_jobs(&self, limit: usize) {
+        loop {
+            let (shape, job) = {
+                let mut core = self.core();
+                match core.log.next_job(limit) {
+                    Some(job) => (core.shape(), job),
+                    None => return,
+                }
+            };
+            if let Err(error) = self.write_job(shape, &job).await {
+                tracing::error!(%error, "the log could not be written");
+                self.stop();
+                return;
+            }
+            let wants_chores = {
+                let mut core = self.core();
+                core.log.job_written(&job);
+                core.wants_checkpoint() || core.wants_collection()
+            };
+            self.changed.wake_all();
+            if wants_chores {
+                self.chores.wake_all();
+            }
+        }
+    }
+
+    async fn write_job(&self, shape: Shape, job: &Job) -> Result<()> {
+        match job {
+            Job::Batch(batch) => {
+                let offset = shape.backend_offset(batch.seg, batch.header.offset);
+                let seal = || batch.seal(self.sealer, shape);
+                self.write_firmly(offset, seal).await
+            }
+            Job::Trailer(seg, trailer) => {
+                let bytes = trailer.encode(self.sealer, shape.seg_bytes());
+                let len = u32::try_from(bytes.len()).expect("shorter than a segment");
+                let room = shape.round_up(len);
+                let offset = shape.backend_offset(*seg, shape.seg_bytes() - room);
+                let make = || {
+                    let mut buf = Buf::zeroed(room as usize);
+                    let from = buf.len() - bytes.len();
+                    buf[from..].copy_from_slice(&bytes);
+                    buf
+                };
+                self.write_firmly(offset, make).await
+            }
+        }
+    }
+
+    /// Waits until every batch up to `number` is written; not yet durable.
+    pub(super) async fn wait_written(&self, number: u64) -> Result<()> {
+        let look = || {
+            let core = self.core();
+            match core.health {
+                Health::Stopped => Some(Err(Error::Poisoned)),
+                _ => (core.log.written() > number).then_some(Ok(())),
+            }
+        };
+        self.changed.wait_for(look).await
+    }
+
+    /// Returns once batch `number`, and everything before it, is durable.
+    ///
+    /// A flush covers what was written before it began. So all who wait while one is under way
+    /// share the next.
+    pub(super) async fn wait_durable(self: &Arc<Self>, number: u64) -> Result<()> {
+        self.wait_written(number).await?;
+        loop {
+            match self.flushed.wait_for(|| self.turn(number)).await {
+                Turn::Done => return Ok(()),
+                Turn::Fail(error) => return Err(error),
+                Turn::Run(covered) => {
+                    let shell = Arc::clone(self);
+                    // A task of its own: a flush that has begun ends, whoever stops waiting.
+                    env::start(async move { shell.flush_backend(covered).await });
+                }
+            }
+        }
+    }
+
+    fn turn(&self, number: u64) -> Option<Turn> {
+        let core = self.core();
+        if core.log.durable() > number {
+            return Some(Turn::Done);
+        }
+        if core.health == Health::Stopped {
+            return Some(Turn::Fail(Error::Poisoned));
+        }
+        let mut flushing = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
+        if flushing.under_way {
+            return None;
+        }
+        flushing.under_way = true;
+        Some(Turn::Run(core.log.written()))
+    }
+
+    async fn flush_backend(&self, covered: u64) {
+        let flushed = self.backend.flush().await;
+        match flushed {
+            Ok(()) => self.core().log.flushed(covered),
+            Err(_) => self.stop(),
+        }
+        let mut flushing = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
+        flushing.under_way = false;
+        drop(flushing);
+        self.flushed.wake_all();
+    }
+}
+
+/// What was read is not what was written.
+pub(super) fn corrupt(during: &'static str) -> Error {
+    Error::Corrupt(Fault {
+        during,
+        errno: libc::EIO,
+    })
+}
+
+/// The `len` bytes at `offset` of segment `seg`, whatever the backend's block.
+pub(super) async fn read_chunk(
+    backend: &Checked,
+    shape: Shape,
+    (seg, offset): (u32, u32),
+    len: usize,
+) -> Result<Buf> {
+    let block = backend.geometry().block;
+    let start = shape.backend_offset(seg, offset);
+    let at = Extent::between(start, start + len as u64);
+    let whole = at.grow(block);
+    let buf = backend.read(whole, Buf::new(whole.len())).await?;
+    let from = Extent::between(whole.offset(), start).len();
+    Ok(buf.window(from, from + len))
+}
+
+/// Reads a node of a map.
+///
+/// # Errors
+/// `Corrupt` if it is not what was written there.
+pub(super) async fn read_node(
+    backend: &Checked,
+    sealer: Sealer,
+    shape: Shape,
+    load: Load,
+) -> Result<Box<Node>> {
+    let Load { ptr, seq, .. } = load;
+    let sealed = read_chunk(backend, shape, (ptr.seg(), ptr.offset()), SEALED_BLOCK).await?;
+    let Ok(bytes) = sealer.open(Shape::place(ptr, seq), &sealed) else {
+        return Err(corrupt("reading a node of a map"));
+    };
+    let mut node = empty_node();
+    for (entry, bytes) in node.iter_mut().zip(bytes.chunks_exact(8)) {
+        *entry = u64::from_le_bytes(bytes.try_into().expect("8 bytes"));
+    }
+    // An entry is followed, so what comes from outside is looked at once, here.
+    let sound = |bits: &u64| *bits == 0 || shape.holds(Ptr::from_bits(*bits));
+    match node.iter().all(sound) {
+        true => Ok(node),
+        false => Err(corrupt("following a node of a map")),
+    }
+}
+
+const _: () = assert!(FANOUT * 8 == BLOCK);

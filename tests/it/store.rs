@@ -1,0 +1,166 @@
+//! A store in a simulation: what is written is read, also after a crash, and space comes back.
+
+use std::collections::BTreeMap;
+
+use bedplate::backend::{Checked, Faulty, Medium};
+use bedplate::base::{Buf, Durability, Status};
+use bedplate::env::sim;
+use bedplate::store::{Creation, Disk, Properties, Store, TreeName, Tuning, create};
+
+const SEGMENT: u32 = 128 << 10;
+const BLOCK: usize = 4096;
+
+fn disk_of(segments: u64) -> Faulty {
+    Faulty::new((2 << 20) + segments * u64::from(SEGMENT), 512)
+}
+
+fn backend(disk: &Faulty) -> Checked {
+    Checked::new(Medium::Faulty(disk.clone()))
+}
+
+fn tiny() -> Tuning {
+    Tuning {
+        leaf_cache: 64 * BLOCK,
+        block_cache: 0,
+        checkpoint_bytes: 4 * u64::from(SEGMENT),
+        batch_bytes: 32 << 10,
+        ..Tuning::default()
+    }
+}
+
+async fn made(disk: &Faulty) {
+    let creation = Creation {
+        segment_bytes: Some(SEGMENT),
+        ..Creation::default()
+    };
+    create(backend(disk), creation).await.expect("a store");
+}
+
+fn name(text: &str) -> TreeName {
+    TreeName::parse(text).expect("a name")
+}
+
+fn block(fill: u64) -> Buf {
+    let mut buf = Buf::new(BLOCK);
+    for (index, word) in buf.chunks_exact_mut(8).enumerate() {
+        word.copy_from_slice(&(fill * 1_000_003 + index as u64 + 1).to_le_bytes());
+    }
+    buf
+}
+
+async fn check(disk: &Disk, model: &BTreeMap<u64, u64>, blocks: u64) {
+    for lba in 0..blocks {
+        let read = disk.read(lba, 1).await.expect("a read");
+        match model.get(&lba) {
+            Some(fill) => assert!(read[..] == block(*fill)[..], "block {lba}"),
+            None => assert!(read.iter().all(|byte| *byte == 0), "block {lba} is a hole"),
+        }
+    }
+}
+
+#[test]
+fn what_is_written_is_read_also_after_it_was_opened_again() {
+    sim::run(1, async {
+        let disk = disk_of(64);
+        made(&disk).await;
+        let mut model = BTreeMap::new();
+        {
+            let store = Store::open(backend(&disk), tiny()).await.expect("it opens");
+            let made = store.create_volume("v", 64 << 20, Properties::default());
+            made.await.expect("a volume");
+            let volume = store.disk(&name("v")).expect("it is there");
+            for fill in 0..200 {
+                let lba = sim::below(300);
+                let written = volume.write(lba, block(fill), Durability::Cached);
+                written.await.expect("a write");
+                model.insert(lba, fill);
+            }
+            volume
+                .zero(10, 20, Durability::Cached)
+                .await
+                .expect("zeroes");
+            model.retain(|lba, _| !(10..30).contains(lba));
+            check(&volume, &model, 300).await;
+            store.close().await.expect("closed");
+        }
+        let store = Store::open(backend(&disk), tiny()).await.expect("it opens");
+        let volume = store.disk(&name("v")).expect("it is there");
+        check(&volume, &model, 300).await;
+        let runs = volume.status(10, 20, 10).await.expect("a status");
+        assert_eq!((runs.len(), runs[0].status), (1, Status::Hole));
+    });
+}
+
+#[test]
+fn what_was_flushed_survives_a_crash_and_snapshots_do_not_change() {
+    for seed in 0..20 {
+        let disk = disk_of(64);
+        let (flushed, snapped) = {
+            let disk = disk.clone();
+            sim::run(seed, async move {
+                made(&disk).await;
+                let store = Store::open(backend(&disk), tiny()).await.expect("it opens");
+                let made = store.create_volume("v", 2 << 30, Properties::default());
+                made.await.expect("a volume");
+                let volume = store.disk(&name("v")).expect("it is there");
+                let mut model = BTreeMap::new();
+                for fill in 0..100 {
+                    let lba = sim::below(200);
+                    let written = volume.write(lba, block(fill), Durability::Cached);
+                    written.await.expect("a write");
+                    model.insert(lba, fill);
+                }
+                store.snapshot(&[name("v@s")]).await.expect("a snapshot");
+                let snapped = model.clone();
+                for fill in 100..200 {
+                    let lba = sim::below(200);
+                    let written = volume.write(lba, block(fill), Durability::Cached);
+                    written.await.expect("a write");
+                    model.insert(lba, fill);
+                }
+                volume.flush().await.expect("a flush");
+                (model, snapped)
+            })
+        };
+        let mut random = seed;
+        disk.crash(&mut |bound| {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (random >> 33) % bound
+        });
+        sim::run(seed, async move {
+            let store = Store::open(backend(&disk), tiny()).await.expect("it opens");
+            check(&store.disk(&name("v")).expect("there"), &flushed, 200).await;
+            check(&store.disk(&name("v@s")).expect("there"), &snapped, 200).await;
+        });
+    }
+}
+
+#[test]
+fn overwriting_goes_on_for_ever_in_little_space() {
+    for seed in 0..10 {
+        sim::run(seed, async move {
+            let disk = disk_of(48);
+            made(&disk).await;
+            let store = Store::open(backend(&disk), tiny()).await.expect("it opens");
+            let made = store.create_volume("v", 64 << 20, Properties::default());
+            made.await.expect("a volume");
+            let volume = store.disk(&name("v")).expect("it is there");
+            let mut model = BTreeMap::new();
+            // Forty segments hold 1200 blocks; 600 of them live.
+            for fill in 0..8000 {
+                let lba = sim::below(600);
+                let written = volume.write(lba, block(fill), Durability::Cached);
+                written
+                    .await
+                    .unwrap_or_else(|error| panic!("seed {seed}, {fill}: {error}"));
+                model.insert(lba, fill);
+            }
+            check(&volume, &model, 600).await;
+            store.close().await.expect("closed");
+            let store = Store::open(backend(&disk), tiny()).await.expect("it opens");
+            check(&store.disk(&name("v")).expect("there"), &model, 600).await;
+        });
+    }
+}
