@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::core::{Collected, Health, Moves, Pass, by_segment};
 use super::format::batch::{self, Record, chunk_room};
 use super::format::trailer::{self, Trailer};
-use super::format::{BLOCK, CHUNK_ALIGN, Ptr, SegState, Seq, Shape};
+use super::format::{BLOCK, CHUNK_ALIGN, Ptr, Seq, Shape};
 use super::shell::{Shell, read_chunk};
 use crate::base::{Buf, Error, Refusal, Result};
 use crate::codec::Place;
@@ -117,7 +117,19 @@ impl Shell {
     }
 
     /// Moves what was listed, and remembers for the next pass what went where.
-    async fn move_listed(&self, collector: &mut Collector, collected: Collected) -> Result<()> {
+    async fn move_listed(
+        self: &Arc<Self>,
+        collector: &mut Collector,
+        collected: Collected,
+    ) -> Result<()> {
+        // The last batches of a victim may still be on their way.
+        let last = {
+            let mut core = self.core();
+            core.log.close();
+            core.log.end()
+        };
+        self.pump();
+        self.wait_written(last).await?;
         let mut moves = Moves::default();
         let mut moved_from = BTreeSet::new();
         for (seg, ptrs) in by_segment(collected.listed) {
@@ -192,7 +204,7 @@ impl Shell {
         let output = match collector.outputs.entry(age) {
             Entry::Occupied(open) => open.into_mut(),
             Entry::Vacant(room) => {
-                let taken = self.core().table.take(SegState::Gc, age);
+                let taken = self.core().take_for_moves(age);
                 let no_space = Error::Refused(Refusal::NoSpace);
                 let (seg, seq) = taken.ok_or(no_space)?;
                 room.insert(Output::new(seg, seq))
@@ -225,6 +237,7 @@ impl Shell {
     /// Ends a segment of moved chunks.
     async fn seal_output(&self, mut output: Output) -> Result<()> {
         self.write_output(&mut output).await?;
+        self.core().table.settle(output.seg);
         let shape = self.shape();
         let trailer = Trailer {
             kind: trailer::Kind::Gc,

@@ -30,6 +30,9 @@ pub use disk::Disk;
 pub use error::StoreError;
 pub use format::root::{Properties, TreeKind};
 pub use names::TreeName;
+#[cfg(debug_assertions)]
+#[doc(hidden)]
+pub use tuning::Sabotage;
 pub use tuning::Tuning;
 
 use self::core::{Core, Health};

@@ -28,6 +28,9 @@ use crate::base::{Buf, Extent};
 use crate::codec::{Place, Sealer, TAG_BYTES};
 use crate::env;
 
+/// Leaves that are kept in memory at least, so that whoever needs two at once gets them.
+const LEAVES_MIN: usize = 32;
+
 /// A recovery under way.
 struct Recovery<'a> {
     backend: &'a Checked,
@@ -67,7 +70,7 @@ pub(super) async fn recover(backend: &Checked, tuning: Tuning) -> Result<Recover
         backend,
         sealer,
         shape,
-        nodes: Nodes::new(tuning.leaf_cache / 2 / SEALED_BLOCK),
+        nodes: Nodes::new((tuning.leaf_cache / 2 / SEALED_BLOCK).max(LEAVES_MIN)),
         table: Table::new(shape),
         trees: root
             .trees
@@ -229,6 +232,7 @@ impl Recovery<'_> {
                 ..head
             };
             if !self.begins(start).await? {
+                self.give_back(start);
                 break;
             }
             debug_assert!(head.number >= before);
@@ -456,6 +460,16 @@ impl Recovery<'_> {
         })?;
         self.nodes.insert(miss.ptr, miss.level, node);
         Ok(())
+    }
+
+    /// Frees the segment that the log would have used next.
+    fn give_back(&mut self, head: Head) {
+        if self.is_place(head.seg) {
+            let info = self.table.info(head.seg);
+            if info.state == SegState::Log && info.seq == head.seq {
+                self.table.doom(head.seg);
+            }
+        }
     }
 
     /// Notes that the log uses a segment that it took after the checkpoint.

@@ -191,6 +191,11 @@ impl Table {
         );
     }
 
+    /// Has what is known of a segment written by the next checkpoint, now that it is full.
+    pub(super) fn settle(&mut self, seg: u32) {
+        self.changed.insert(seg as usize / INFOS_PER_PAGE);
+    }
+
     /// Notes that about `bytes` bytes more are reachable in a segment.
     pub(super) fn gain(&mut self, seg: u32, bytes: u32) {
         let info = &mut self.infos[seg as usize];

@@ -18,6 +18,54 @@ pub struct Tuning {
     pub batch_bytes: u32,
     /// Batches that are written at the same time.
     pub batches_in_flight: usize,
+    /// What to do wrong on purpose, so that tests can show that they would notice.
+    #[doc(hidden)]
+    #[cfg(debug_assertions)]
+    pub sabotage: Option<Sabotage>,
+}
+
+/// A promise to break.
+#[doc(hidden)]
+#[cfg(debug_assertions)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sabotage {
+    /// Flushes are answered when everything is written, not when it is durable.
+    FlushEarly,
+    /// Segments are free as soon as nothing in memory leads to them.
+    ReuseEarly,
+    /// Garbage collection frees what it has moved without changing all pointers to it.
+    SkipMoves,
+}
+
+impl Tuning {
+    /// Whether this promise is to be broken. Never in a release build.
+    pub(super) fn breaks(&self, promise: Promise) -> bool {
+        #[cfg(debug_assertions)]
+        {
+            let sabotage = match promise {
+                Promise::Flush => Sabotage::FlushEarly,
+                Promise::Reuse => Sabotage::ReuseEarly,
+                Promise::Moves => Sabotage::SkipMoves,
+            };
+            self.sabotage == Some(sabotage)
+        }
+        #[cfg(not(debug_assertions))]
+        {
+            let _ = promise;
+            false
+        }
+    }
+}
+
+/// What tests may have the store break.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Promise {
+    /// A flush is answered when what it covers is durable.
+    Flush,
+    /// A segment is used again when a durable checkpoint does without it.
+    Reuse,
+    /// A segment is freed when every pointer to what it held has been changed.
+    Moves,
 }
 
 impl Default for Tuning {
@@ -29,6 +77,8 @@ impl Default for Tuning {
             checkpoint_interval: Duration::from_secs(60),
             batch_bytes: 256 << 10,
             batches_in_flight: 4,
+            #[cfg(debug_assertions)]
+            sabotage: None,
         }
     }
 }

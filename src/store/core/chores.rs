@@ -267,6 +267,8 @@ impl Core {
     }
 
     fn end_run(&mut self, run: &Run) {
+        let bytes = u32::try_from(run.bytes.len()).expect("shorter than a segment");
+        self.table.gain(run.seg, bytes);
         self.meta.open = Some((run.seg, run.seq, self.shape().round_up(run.end())));
     }
 

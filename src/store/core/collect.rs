@@ -25,6 +25,7 @@ use super::write::room;
 use super::{Core, Load};
 use crate::store::format::{FANOUT, Ptr, SEALED_BLOCK, SegState};
 use crate::store::map::{Miss, PtrMap, Ref, Target, first_leaf, span};
+use crate::store::tuning::Promise;
 
 /// Where chunks went: from the old place to the new one.
 pub(in crate::store) type Moves = PtrMap<Ptr>;
@@ -151,9 +152,14 @@ impl Core {
         for seg in judged {
             let live = traversal.live[seg as usize];
             self.table.set_live(seg, live);
-            if live == 0 {
+            let skipped = self.tuning.breaks(Promise::Moves) && traversal.moved_from.contains(&seg);
+            if live == 0 || skipped {
                 self.table.doom(seg);
                 doomed += 1;
+            }
+            if self.tuning.breaks(Promise::Reuse) {
+                self.table.freeze();
+                self.table.thaw();
             }
         }
         Collected {
@@ -214,11 +220,18 @@ impl Core {
             chunks -= most;
             victims.insert(seg);
         }
-        // A checkpoint has to have room for the nodes that leave.
-        while leaving.len() > usize::try_from(self.table.free() / 4).unwrap_or(0) {
-            leaving.pop_last();
-        }
-        (victims, leaving)
+        (victims, self.few(leaving))
+    }
+
+    /// As many of these metadata segments as the next checkpoint has room for the nodes of.
+    fn few(&self, leaving: BTreeSet<u32>) -> BTreeSet<u32> {
+        let mut nodes = self.reserve.changed_max;
+        let fits = |seg: &u32| {
+            let live = self.table.info(*seg).live as usize / SEALED_BLOCK;
+            nodes = nodes.saturating_sub(live);
+            nodes > 0
+        };
+        leaving.into_iter().take_while(fits).collect()
     }
 
     /// How much one pass moves at most, in bytes: a tenth of the store, so that it ends and space
@@ -378,7 +391,9 @@ impl Core {
             if old.is_hole() {
                 continue;
             }
-            let new = match traversal.moved_from.contains(&old.seg()) {
+            let is_moved = traversal.moved_from.contains(&old.seg())
+                && !(self.tuning.breaks(Promise::Moves) && index % 7 == 3);
+            let new = match is_moved {
                 true => traversal.moves.get(&bits).copied().unwrap_or(old),
                 false => old,
             };

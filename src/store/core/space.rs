@@ -7,7 +7,7 @@
 
 use super::Core;
 use crate::base::{Error, Refusal};
-use crate::store::format::{SEALED_BLOCK, SegState, Shape};
+use crate::store::format::{SEALED_BLOCK, SegState, Seq, Shape};
 use crate::store::{Tuning, Usage};
 
 /// How much is kept back.
@@ -71,6 +71,14 @@ impl Core {
         match self.is_parked() {
             true => Err(Some(Error::Refused(Refusal::NoSpace))),
             false => Err(None),
+        }
+    }
+
+    /// Takes a segment for what garbage collection moves, if it may have one.
+    pub(in crate::store) fn take_for_moves(&mut self, age: u8) -> Option<(u32, Seq)> {
+        match self.allowance(Wish::Collect) {
+            0 => None,
+            _ => self.table.take(SegState::Gc, age),
         }
     }
 
