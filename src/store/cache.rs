@@ -45,6 +45,11 @@ impl BlockCache {
         }
     }
 
+    /// Whether it keeps anything.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.blocks_max > 0
+    }
+
     /// Copies the block at `ptr`, in a segment numbered `seq`, to `to`, if it is here.
     pub(super) fn get(&self, ptr: Ptr, seq: Seq, to: &mut [u8]) -> bool {
         let mut shard = self.shard(ptr);

@@ -77,15 +77,19 @@ impl Shell {
         loop {
             let run = self.core().next_run(&mut frozen).map_err(no_room)?;
             let Some(run) = run else { break };
-            let (offset, bytes) = run.into_write(shape);
-            self.write_firmly(offset, || Buf::from(&bytes[..])).await?;
+            self.write_run(run.into_write(shape)).await?;
         }
         let (runs, superblock) = self.core().finish(&frozen).map_err(no_room)?;
         for run in runs {
-            let (offset, bytes) = run.into_write(shape);
-            self.write_firmly(offset, || Buf::from(&bytes[..])).await?;
+            self.write_run(run.into_write(shape)).await?;
         }
         Ok((frozen, superblock))
+    }
+
+    async fn write_run(&self, (offset, bytes): (u64, Buf)) -> Result<()> {
+        self.write_firmly(offset, || Buf::from(&bytes[..])).await?;
+        self.core().traffic.metadata += bytes.len() as u64;
+        Ok(())
     }
 
     /// A flush of the backend; what of the log was written before it is known durable afterwards.

@@ -230,7 +230,9 @@ impl Shell {
         let make = || padded(&bytes, 0, room as usize);
         self.write_firmly(offset, make).await?;
         output.offset += room;
-        self.core().table.gain(output.seg, len);
+        let mut core = self.core();
+        core.table.gain(output.seg, len);
+        core.traffic.moved += u64::from(room);
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! Makes an empty store.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::core::{Core, Recovered};
 use super::error::StoreError;
@@ -25,11 +26,11 @@ pub struct Creation {
     pub overwrite: bool,
 }
 
-/// Makes an empty store on `backend`.
+/// Makes an empty store on `backend`; gives the shape of the store, and the backend back.
 ///
 /// # Errors
 /// `AlreadyAStore` unless it is to be overwritten, `Invalid` for sizes that no store can have.
-pub async fn create(backend: Checked, creation: Creation) -> Result<Shape, StoreError> {
+pub async fn create(backend: Checked, creation: Creation) -> Result<(Shape, Checked), StoreError> {
     let shape = shape(&backend, creation)?;
     if !creation.overwrite && has_superblock(&backend).await? {
         return Err(StoreError::AlreadyAStore);
@@ -43,7 +44,9 @@ pub async fn create(backend: Checked, creation: Creation) -> Result<Shape, Store
     let core = Core::new(nothing(shape), Tuning::default()).ok_or(StoreError::NoSpace)?;
     let shell = Shell::new(backend, core);
     shell.checkpoint().await?;
-    Ok(shape)
+    // The log was never used, so nobody else has the shell.
+    let shell = Arc::into_inner(shell).ok_or(StoreError::Closed)?;
+    Ok((shape, shell.backend))
 }
 
 fn shape(backend: &Checked, creation: Creation) -> Result<Shape, StoreError> {

@@ -7,6 +7,7 @@ use super::format::batch::chunk_room;
 use super::format::root::TreeKind;
 use super::format::{BLOCK, Ptr, Seq, Shape};
 use super::log::Piece;
+use super::readahead::Readahead;
 use super::shell::{Shell, corrupt, read_chunk};
 use crate::base::{Buf, Durability, Result, StatusRun};
 use crate::env;
@@ -31,6 +32,7 @@ pub struct Disk {
     tree: u32,
     size: u64,
     kind: TreeKind,
+    readahead: Arc<Readahead>,
 }
 
 impl Disk {
@@ -40,6 +42,7 @@ impl Disk {
             tree,
             size,
             kind,
+            readahead: Arc::default(),
         }
     }
 
@@ -58,6 +61,25 @@ impl Disk {
     /// # Errors
     /// `Failed` if the backend cannot be read, `Corrupt` if what is there does not open.
     pub async fn read(&self, first: u64, count: usize) -> Result<Buf> {
+        if self.shell.blocks.is_in_use() {
+            let blocks = count as u64;
+            let end = self.size.div_ceil(BLOCK as u64);
+            if let Some(ahead) = self.readahead.note(first, blocks, end) {
+                let disk = self.clone();
+                env::spawn(async move {
+                    let count = usize::try_from(ahead.count).expect("a window");
+                    // What cannot be read ahead is read, and its error told, when it is asked for.
+                    drop(disk.read_now(ahead.first, count).await);
+                    disk.readahead.arrived(ahead);
+                });
+            }
+            self.readahead.wait_for(first, blocks).await;
+        }
+        self.read_now(first, count).await
+    }
+
+    /// The same, without regard to what is read next.
+    async fn read_now(&self, first: u64, count: usize) -> Result<Buf> {
         let mut buf = Buf::new(count * BLOCK);
         let mut left: Vec<usize> = (0..count).collect();
         for _ in 0..READ_TRIES {

@@ -17,6 +17,7 @@ pub mod format;
 mod log;
 mod map;
 mod names;
+mod readahead;
 mod recover;
 mod shell;
 mod table;
@@ -82,6 +83,22 @@ pub struct Usage {
     pub reserve: u64,
 }
 
+/// What was written since a store was opened, in bytes. All of it together, divided by what
+/// clients wrote, is the write amplification.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Traffic {
+    /// Blocks that clients wrote, zeroes not counted.
+    pub clients: u64,
+    /// Batches of the log and trailers.
+    pub log: u64,
+    /// What garbage collection moved.
+    pub moved: u64,
+    /// Checkpoints.
+    pub metadata: u64,
+    /// How often garbage collection has visited everything.
+    pub passes: u64,
+}
+
 impl Store {
     /// Opens the store on `backend`: recovers it and makes a checkpoint. Its chores run on the
     /// caller's reactor until it is closed.
@@ -128,6 +145,11 @@ impl Store {
     /// How full it is.
     pub fn usage(&self) -> Usage {
         self.shell.core().usage()
+    }
+
+    /// What was written since it was opened.
+    pub fn traffic(&self) -> Traffic {
+        self.shell.core().traffic
     }
 
     /// All volumes and snapshots, by name.

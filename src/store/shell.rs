@@ -155,14 +155,18 @@ impl Shell {
                     None => return,
                 }
             };
-            if let Err(error) = self.write_job(shape, &job).await {
-                tracing::error!(%error, "the log could not be written");
-                self.stop();
-                return;
-            }
+            let written = match self.write_job(shape, &job).await {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    tracing::error!(%error, "the log could not be written");
+                    self.stop();
+                    return;
+                }
+            };
             let wants_chores = {
                 let mut core = self.core();
                 core.log.job_written(&job);
+                core.traffic.log += written;
                 core.wants_checkpoint() || core.wants_collection()
             };
             self.changed.wake_all();
@@ -172,12 +176,14 @@ impl Shell {
         }
     }
 
-    async fn write_job(&self, shape: Shape, job: &Job) -> Result<()> {
+    /// Writes one thing; gives how many bytes that were.
+    async fn write_job(&self, shape: Shape, job: &Job) -> Result<u64> {
         match job {
             Job::Batch(batch) => {
                 let offset = shape.backend_offset(batch.seg, batch.header.offset);
                 let seal = || batch.seal(self.sealer, shape);
-                self.write_firmly(offset, seal).await
+                self.write_firmly(offset, seal).await?;
+                Ok(u64::from(shape.round_up(batch.header.bytes)))
             }
             Job::Trailer(seg, trailer) => {
                 let bytes = trailer.encode(self.sealer, shape.seg_bytes());
@@ -190,7 +196,8 @@ impl Shell {
                     buf[from..].copy_from_slice(&bytes);
                     buf
                 };
-                self.write_firmly(offset, make).await
+                self.write_firmly(offset, make).await?;
+                Ok(u64::from(room))
             }
         }
     }

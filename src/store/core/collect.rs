@@ -135,6 +135,7 @@ impl Core {
     /// Ends the traversal: dooms what it found empty.
     pub(in crate::store) fn end_traversal(&mut self) -> Collected {
         let mut traversal = self.traversal.take().expect("begun");
+        self.traffic.passes += 1;
         let root = self.superblock.root;
         let pages: Vec<Ptr> = self.table_places().filter(|ptr| !ptr.is_hole()).collect();
         for ptr in pages {

@@ -13,6 +13,7 @@ mod write;
 
 use std::collections::BTreeMap;
 
+use super::Traffic;
 use super::format::batch::Successor;
 use super::format::root::{Properties, Root, Tree, TreeKind};
 use super::format::superblock::{LogPosition, RootRef, Superblock};
@@ -103,6 +104,7 @@ pub(super) struct Core {
     parked: Option<u32>,
     /// Whether something has changed since the last checkpoint began.
     changed: bool,
+    pub(super) traffic: Traffic,
 }
 
 /// What a recovery has found, from which a core goes on.
@@ -140,6 +142,7 @@ impl Core {
             traversal: None,
             parked: None,
             changed: true,
+            traffic: Traffic::default(),
         })
     }
 

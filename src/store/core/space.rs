@@ -1,9 +1,15 @@
 //! Space: who may take how many of the last free segments.
 //!
-//! A log store needs space to make space. The reserve is kept in three parts: the last is for
-//! checkpoints, which record what was freed; the next for garbage collection, which moves what is
-//! still needed; the first for trims and deletes, which a full store must still take. Writes may
+//! A log store needs space to make space. The reserve is kept in three parts: a fifth is for
+//! checkpoints, which record what was freed; three for garbage collection, which moves what is
+//! still needed; a fifth for trims and deletes, which a full store must still take. Writes may
 //! take none of it, and they are admitted before they are acknowledged.
+//!
+//! The reserve is a sixteenth of the store. What a pass of garbage collection moves has to fit it,
+//! and a pass changes up to every leaf of the map, which is a 512th of the store to be written:
+//! where segments are 93 per cent full, a pass that moves less than 2.7 per cent of the store
+//! gains less than its checkpoint costs. With a reserve of 3 per cent a store that was 90 per cent
+//! full came to a halt under uniform overwriting, and with 5 per cent under skewed.
 
 use super::Core;
 use crate::base::{Error, Refusal};
@@ -34,9 +40,9 @@ impl Reserve {
     /// The reserve of a store of this shape.
     pub(super) fn of(shape: Shape, tuning: Tuning) -> Self {
         let usable = shape.segs() - shape.first_seg();
-        let segs = (usable / 33).max(12).min(usable / 3);
+        let segs = (usable / 16).max(12).min(usable / 3);
         let nodes_per_seg = shape.seg_bytes() as usize / SEALED_BLOCK;
-        let by_space = (segs / 3).max(1) as usize * nodes_per_seg / 2;
+        let by_space = (segs / 5).max(2) as usize * nodes_per_seg / 2;
         let by_memory = tuning.leaf_cache / 2 / SEALED_BLOCK;
         Self {
             segs,
@@ -48,8 +54,8 @@ impl Reserve {
     pub(super) fn floor(self, wish: Wish) -> u32 {
         match wish {
             Wish::Write => self.segs,
-            Wish::Trim => self.segs * 2 / 3,
-            Wish::Collect => self.segs / 3,
+            Wish::Trim => self.segs - (self.segs / 5).max(1),
+            Wish::Collect => (self.segs / 5).max(2),
         }
     }
 }

@@ -4,7 +4,7 @@ use super::space::Wish;
 use super::{Core, Load};
 use crate::base::{Error, Refusal};
 use crate::store::format::root::TreeKind;
-use crate::store::format::{Ptr, SEALED_BLOCK};
+use crate::store::format::{BLOCK, Ptr, SEALED_BLOCK};
 use crate::store::log::Piece;
 
 /// Why a write has to wait, or cannot be.
@@ -74,6 +74,7 @@ impl Core {
             let old = self.nodes.set(&mut root, height, lba, ptr);
             self.count(old, ptr);
         }
+        self.traffic.clients += (pieces * BLOCK) as u64;
         Ok(self.wrote(tree, root))
     }
 
