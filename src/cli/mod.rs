@@ -1,8 +1,16 @@
 //! The words that people type.
 
 pub mod bench;
+mod date;
 mod log;
+mod names;
+mod offline;
+mod print;
 mod serve;
+mod snapshot;
+mod store;
+mod trees;
+mod volume;
 
 use std::process::ExitCode;
 
@@ -19,6 +27,9 @@ struct Words {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::ServeArgs),
+    Store(store::StoreArgs),
+    Volume(volume::VolumeArgs),
+    Snapshot(snapshot::SnapshotArgs),
     Bench(bench::BenchArgs),
 }
 
@@ -28,6 +39,9 @@ pub fn run() -> ExitCode {
     let words = Words::parse();
     match words.command {
         Command::Serve(args) => end(serve::run(args)),
+        Command::Store(args) => end(store::run(args)),
+        Command::Volume(args) => end(volume::run(args)),
+        Command::Snapshot(args) => end(snapshot::run(args)),
         Command::Bench(args) => end(bench::run(args)),
     }
 }

@@ -6,17 +6,26 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::log::{Log, LogFormat};
+use super::names::parse_store;
 use crate::backend::Location;
 use crate::base::OpenError;
-use crate::control::{ExportName, RawSettings, Service, Settings, TlsSettings, check_threads};
+use crate::control::{
+    ExportName, RawSettings, Service, Settings, StoreName, StoreSettings, TlsSettings,
+    check_threads,
+};
 use crate::env::{Address, Asked, Operator, raise_descriptor_limit};
 use crate::frontend::nbd::TlsFiles;
 
 const EXAMPLES: &str = "\
 Examples:
+  bedplate serve --store main=/srv/store.img --nbd unix:/run/bedplate.sock
   bedplate serve --raw disk=/srv/disk.img --nbd unix:/run/bedplate.sock
   bedplate serve --raw disk=/dev/sdb --nbd 127.0.0.1:10809
   bedplate serve --config /etc/bedplate.toml
+
+A store brings its volumes and snapshots along: STORE/VOL can be read and written,
+STORE/VOL@SNAP only read. 'bedplate store create' makes a store, 'bedplate volume' and
+'bedplate snapshot' what is in it, while nobody serves it.
 
 Config file (TOML); what the command line says is added, and wins:
   threads = 2
@@ -26,6 +35,10 @@ Config file (TOML); what the command line says is added, and wins:
   key = \"/etc/bedplate/tls/server.key\"
   client_ca = \"/etc/bedplate/tls/ca.pem\"     # only clients with a certificate of this authority
   optional = false                            # true: clients may do without TLS
+  [store.main]
+  url = \"/srv/store.img\"
+  leaf_cache = \"256M\"                       # memory for maps of where blocks are
+  block_cache = \"256M\"                      # memory for blocks that were read
   [raw.disk]
   url = \"/srv/disk.img\"
   read_only = false
@@ -42,6 +55,10 @@ pub(super) struct ServeArgs {
     /// The config file.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+
+    /// Export the volumes of the store at URL as NAME/VOL, and its snapshots as NAME/VOL@SNAP.
+    #[arg(long, value_name = "NAME=URL", value_parser = parse_store)]
+    store: Vec<(StoreName, Location)>,
 
     /// Export the backend at URL, as it is, under NAME.
     #[arg(long, value_name = "NAME=URL", value_parser = parse_raw)]
@@ -114,6 +131,13 @@ fn settings(args: ServeArgs) -> Result<Settings, OpenError> {
         settings.threads = Some(threads);
     }
     settings.nbd.extend(args.nbd);
+    for (name, location) in args.store {
+        let store = StoreSettings::new(location);
+        if settings.stores.insert(name.clone(), store).is_some() {
+            let why = "there are two stores of this name";
+            return Err(OpenError::new(name.as_str(), why, "give each its own"));
+        }
+    }
     for (name, location) in args.raw {
         let raw = RawSettings {
             location,
@@ -153,8 +177,9 @@ fn settings(args: ServeArgs) -> Result<Settings, OpenError> {
 
 /// Refuses settings that would serve nothing to nobody.
 fn complete(settings: Settings) -> Result<Settings, OpenError> {
-    if settings.raw.is_empty() {
-        let remedy = "name a disk with --raw NAME=URL or in the config file";
+    if settings.raw.is_empty() && settings.stores.is_empty() {
+        let remedy = "name a store or a disk with --store NAME=URL, --raw NAME=URL or in the \
+            config file";
         return Err(OpenError::new(
             "serve",
             "there is nothing to export",

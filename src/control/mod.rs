@@ -3,7 +3,11 @@
 mod export_name;
 mod service;
 mod settings;
+mod store_name;
+mod stores;
 
 pub use export_name::ExportName;
 pub use service::Service;
-pub use settings::{RawSettings, Settings, TlsSettings, check_threads};
+pub use settings::{RawSettings, Settings, StoreSettings, TlsSettings, check_threads};
+pub use store_name::StoreName;
+pub use stores::open_store;

@@ -6,6 +6,7 @@ use std::thread::available_parallelism;
 use super::ExportName;
 use super::export_name::percent_encode;
 use super::settings::{RawSettings, Settings};
+use super::stores::{Stores, run_on};
 use crate::backend;
 use crate::base::OpenError;
 use crate::env::{Address, Handle, Listener, Runtime};
@@ -19,6 +20,7 @@ pub struct Service {
     runtime: Runtime,
     nbd: Arc<Server>,
     catalog: Arc<Catalog>,
+    stores: Stores,
     addresses: Vec<Address>,
     tls: bool,
 }
@@ -32,7 +34,7 @@ impl Service {
     pub fn start(settings: &Settings) -> Result<Self, OpenError> {
         let catalog = Arc::new(Catalog::default());
         for (name, raw) in &settings.raw {
-            catalog.add(Arc::new(open_raw(name, raw)?));
+            offer(&catalog, open_raw(name, raw)?)?;
         }
         let tls = settings.tls.as_ref();
         let policy = match tls {
@@ -41,17 +43,21 @@ impl Service {
             Some(_) => TlsPolicy::Required,
         };
         let loaded = tls.map(|tls| TlsServer::load(&tls.files)).transpose()?;
-        let nbd = Server::new(Arc::clone(&catalog), loaded, policy);
-        let listeners: Vec<Listener> = settings
-            .nbd
-            .iter()
-            .map(Listener::bind)
-            .collect::<Result<_, _>>()?;
+        let runtime = start_runtime(settings.threads)?;
+        let stores = Stores::open(&runtime.handles()[0], &settings.stores)?;
+        let listeners = match offer_all(&catalog, &stores).and_then(|()| bind(&settings.nbd)) {
+            Ok(listeners) => listeners,
+            Err(error) => {
+                // They are as they were; that is not what went wrong.
+                let _ = stores.close();
+                return Err(error);
+            }
+        };
         let addresses = listeners
             .iter()
             .map(|listener| listener.address().clone())
             .collect();
-        let runtime = start_runtime(settings.threads)?;
+        let nbd = Server::new(Arc::clone(&catalog), loaded, policy);
         for listener in listeners {
             listen(&nbd, listener, runtime.handles());
         }
@@ -59,6 +65,7 @@ impl Service {
             runtime,
             nbd,
             catalog,
+            stores,
             addresses,
             tls: tls.is_some(),
         })
@@ -85,15 +92,16 @@ impl Service {
             .collect()
     }
 
-    /// Stops: accepts no more, finishes what is in flight, flushes every volume, ends.
+    /// Stops: accepts no more, finishes what is in flight, flushes every volume, closes every
+    /// store, ends.
     ///
     /// # Errors
-    /// If a volume could not be flushed, so that something may be lost that was not promised.
+    /// If a volume could not be flushed, so that something may be lost that was not promised, or
+    /// a store not closed.
     pub fn stop(self) -> Result<(), OpenError> {
-        let (done, wait) = std::sync::mpsc::channel();
         let nbd = Arc::clone(&self.nbd);
         let volumes = self.catalog.all();
-        self.runtime.handles()[0].spawn(move || async move {
+        let flushed = run_on(&self.runtime.handles()[0], move || async move {
             nbd.drain().await;
             let mut outcome = Ok(());
             for volume in volumes {
@@ -102,13 +110,32 @@ impl Service {
                     outcome = Err(OpenError::new(volume.name(), error, remedy));
                 }
             }
-            // Whoever waits for it is there until it comes.
-            let _ = done.send(outcome);
+            outcome
         });
-        let outcome = wait.recv();
+        let closed = self.stores.close();
         self.runtime.stop();
-        outcome.unwrap_or_else(|_| Err(OpenError::new("stopping", "a reactor ended early", "")))
+        flushed.and(closed)
     }
+}
+
+fn offer(catalog: &Catalog, volume: Volume) -> Result<(), OpenError> {
+    let name = volume.name().to_owned();
+    match catalog.add(Arc::new(volume)) {
+        true => Ok(()),
+        false => {
+            let why = "there are two exports of this name";
+            Err(OpenError::new(name, why, "give each its own"))
+        }
+    }
+}
+
+fn offer_all(catalog: &Catalog, stores: &Stores) -> Result<(), OpenError> {
+    let mut volumes = stores.volumes()?.into_iter();
+    volumes.try_for_each(|volume| offer(catalog, volume))
+}
+
+fn bind(addresses: &[Address]) -> Result<Vec<Listener>, OpenError> {
+    addresses.iter().map(Listener::bind).collect()
 }
 
 fn open_raw(name: &ExportName, raw: &RawSettings) -> Result<Volume, OpenError> {

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::ExportName;
+use super::{ExportName, StoreName};
 use crate::backend::Location;
-use crate::base::OpenError;
 use crate::base::limits::THREADS_MAX;
+use crate::base::{OpenError, size};
 use crate::env::Address;
 use crate::frontend::nbd::TlsFiles;
+use crate::store::Tuning;
 
 /// Everything that a server is told. What is here is well-formed; whether it can be opened shows
 /// when it is.
@@ -22,6 +23,8 @@ pub struct Settings {
     pub nbd: Vec<Address>,
     /// How to speak TLS, if at all.
     pub tls: Option<TlsSettings>,
+    /// Stores whose volumes and snapshots are exported, by name.
+    pub stores: BTreeMap<StoreName, StoreSettings>,
     /// Backends to export as they are, by name.
     pub raw: BTreeMap<ExportName, RawSettings>,
 }
@@ -33,6 +36,15 @@ pub struct TlsSettings {
     pub files: TlsFiles,
     /// Whether clients may do without.
     pub optional: bool,
+}
+
+/// A store that is served.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoreSettings {
+    /// Where it is.
+    pub location: Location,
+    /// How much memory it may use.
+    pub tuning: Tuning,
 }
 
 /// A backend that is exported as it is.
@@ -54,6 +66,8 @@ struct File {
     nbd: Vec<String>,
     tls: Option<FileTls>,
     #[serde(default)]
+    store: BTreeMap<String, FileStore>,
+    #[serde(default)]
     raw: BTreeMap<String, FileRaw>,
 }
 
@@ -65,6 +79,14 @@ struct FileTls {
     client_ca: Option<PathBuf>,
     #[serde(default)]
     optional: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileStore {
+    url: String,
+    leaf_cache: Option<String>,
+    block_cache: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -111,19 +133,69 @@ impl Settings {
             },
             optional: tls.optional,
         });
+        for (name, store) in file.store {
+            let key = format!("store.{name}");
+            let name = StoreName::new(&name).map_err(|why| Wrong::new(&key, why))?;
+            settings.stores.insert(name, store.check(&key)?);
+        }
         for (name, raw) in file.raw {
             let key = format!("raw.{name}");
             let name = ExportName::new(&name).map_err(|why| Wrong::new(&key, why))?;
-            let location = Location::parse(&raw.url)
-                .map_err(|error| Wrong::new(format!("{key}.url"), error.to_string()))?;
             let raw = RawSettings {
-                location,
+                location: check_url(&raw.url, &key)?,
                 read_only: raw.read_only,
                 description: raw.description,
             };
             settings.raw.insert(name, raw);
         }
         Ok(settings)
+    }
+}
+
+impl StoreSettings {
+    /// The store at `location`, with the usual amount of memory.
+    pub fn new(location: Location) -> Self {
+        Self {
+            location,
+            tuning: Tuning::default(),
+        }
+    }
+}
+
+impl FileStore {
+    fn check(self, key: &str) -> Result<StoreSettings, Wrong> {
+        let mut settings = StoreSettings::new(check_url(&self.url, key)?);
+        let Tuning {
+            leaf_cache,
+            block_cache,
+            ..
+        } = &mut settings.tuning;
+        for (name, text, cache) in [
+            ("leaf_cache", self.leaf_cache, leaf_cache),
+            ("block_cache", self.block_cache, block_cache),
+        ] {
+            if let Some(text) = text {
+                let wrong = |why| Wrong::new(format!("{key}.{name}"), why);
+                *cache = check_cache(&text).map_err(wrong)?;
+            }
+        }
+        Ok(settings)
+    }
+}
+
+fn check_url(url: &str, key: &str) -> Result<Location, Wrong> {
+    let wrong = |error: OpenError| Wrong::new(format!("{key}.url"), error.to_string());
+    Location::parse(url).map_err(wrong)
+}
+
+/// The smallest cache, in bytes: with less, a store would read the same node again and again for
+/// one request.
+const CACHE_BYTES_MIN: u64 = 4 << 20;
+
+fn check_cache(text: &str) -> Result<usize, String> {
+    match size::parse(text)? {
+        bytes if bytes < CACHE_BYTES_MIN => Err(format!("{text} is less than 4M")),
+        bytes => usize::try_from(bytes).map_err(|_| format!("{text} fits no memory")),
     }
 }
 
@@ -178,6 +250,9 @@ mod tests {
             certificate = "c"
             key = "k"
             client_ca = "a"
+            [store.main]
+            url = "store.img"
+            leaf_cache = "64M"
             [raw.disk]
             url = "mem:1G"
             read_only = true
@@ -188,6 +263,10 @@ mod tests {
         assert_eq!(settings.threads, Some(2));
         assert_eq!(settings.nbd.len(), 2);
         assert!(settings.tls.is_some_and(|tls| !tls.optional));
+        let main = &settings.stores[&StoreName::new("main").expect("a good name")];
+        assert_eq!(main.location, Location::File("store.img".into()));
+        assert_eq!(main.tuning.leaf_cache, 64 << 20);
+        assert_eq!(main.tuning.block_cache, Tuning::default().block_cache);
         let disk = &settings.raw[&ExportName::new("disk").expect("a good name")];
         assert_eq!(disk.location, Location::Mem(1 << 30));
         assert!(disk.read_only);
@@ -201,6 +280,16 @@ mod tests {
             ("nbd = [\"nowhere\"]", "nbd"),
             ("[raw.a]\nurl = \"x:y\"", "raw.a.url"),
             ("[raw.a]\n", "line 1: [raw.a]"),
+            ("[store.a]\nurl = \"x:y\"", "store.a.url"),
+            ("[store.\"a/b\"]\nurl = \"x\"", "store.a/b"),
+            (
+                "[store.a]\nurl = \"x\"\nleaf_cache = \"1M\"",
+                "store.a.leaf_cache",
+            ),
+            (
+                "[store.a]\nurl = \"x\"\nblock_cache = \"much\"",
+                "store.a.block_cache",
+            ),
             ("nbd = 7", "line 1: nbd"),
             ("[tls]\nkey = \"k\"", "line 1: [tls]"),
         ] {

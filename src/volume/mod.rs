@@ -1,15 +1,20 @@
 //! A disk with a name: what clients see, whatever it rests on.
 
+mod blocks;
 mod catalog;
 mod complaints;
+mod disk;
 mod flusher;
 mod range_lock;
 mod raw;
+mod stored;
 
 use crate::base::{Answer, Error, Op, Refusal, Reply, Request, Result};
 
 pub use catalog::Catalog;
+pub use disk::Disk;
 pub use raw::RawDisk;
+pub use stored::StoredDisk;
 
 use complaints::Complaints;
 
@@ -19,7 +24,7 @@ pub struct Volume {
     name: String,
     description: String,
     access: Access,
-    disk: RawDisk,
+    disk: Disk,
     complaints: Complaints,
 }
 
@@ -34,12 +39,12 @@ pub enum Access {
 
 impl Volume {
     /// The volume `name` on `disk`.
-    pub fn new(name: String, description: String, access: Access, disk: RawDisk) -> Self {
+    pub fn new(name: String, description: String, access: Access, disk: impl Into<Disk>) -> Self {
         Self {
             name,
             description,
             access,
-            disk,
+            disk: disk.into(),
             complaints: Complaints::default(),
         }
     }

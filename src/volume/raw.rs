@@ -1,12 +1,11 @@
 //! A backend as a disk: any range of bytes, at the places where the backend has them.
-//!
-//! A backend takes whole blocks. Clients may ask for single bytes, so the ends of a request that
-//! do not fill a block are read, changed and written back here, under a lock on these blocks.
 
+use super::blocks;
+use super::blocks::Blocks;
 use super::flusher::Flusher;
-use super::range_lock::RangeLock;
+use super::range_lock::{Guard, RangeLock};
 use crate::backend::{Backend, Checked};
-use crate::base::{Buf, Durability, Extent, Result, Status, StatusRun, ZeroMode};
+use crate::base::{Buf, Durability, Extent, Result, StatusRun, ZeroMode};
 
 /// A disk whose bytes are where the backend's are.
 #[derive(Debug)]
@@ -58,8 +57,7 @@ impl RawDisk {
         }
         let whole = at.grow(self.block);
         let buf = self.backend.read(whole, Buf::new(whole.len())).await?;
-        let from = Extent::between(whole.offset(), at.offset()).len();
-        Ok(buf.window(from, from + at.len()))
+        Ok(blocks::window(buf, whole, at))
     }
 
     /// Writes `data` from `offset`.
@@ -76,7 +74,8 @@ impl RawDisk {
             self.backend.write(offset, data).await?;
         } else {
             // Rare and large; boxed, it does not make every request's future as large.
-            Box::pin(self.write_part(at, &data)).await?;
+            let part = blocks::write_part(&self.backend, &self.ranges, at, &data);
+            Box::pin(part).await?;
         }
         self.settle(durability).await
     }
@@ -118,18 +117,7 @@ impl RawDisk {
             let _guard = self.shared(whole).await;
             self.backend.write_zeroes(whole, mode).await?;
         }
-        let (head, tail) = match whole.is_empty() {
-            true => (at, Extent::between(at.end(), at.end())),
-            false => (
-                Extent::between(at.offset(), whole.offset()),
-                Extent::between(whole.end(), at.end()),
-            ),
-        };
-        for end in [head, tail] {
-            if !end.is_empty() {
-                self.write_part(end, &Buf::zeroed(end.len())).await?;
-            }
-        }
+        blocks::zero_ends(&self.backend, &self.ranges, blocks::ends(at, whole)).await?;
         self.settle(durability).await
     }
 
@@ -143,31 +131,11 @@ impl RawDisk {
     pub async fn status(&self, at: Extent, runs_max: usize) -> Result<Vec<StatusRun>> {
         let whole = at.grow(self.block);
         let runs = self.backend.status(whole, runs_max).await?;
-        Ok(clip(runs, whole, at))
-    }
-
-    /// Writes `data` to `at`, which does not fill its blocks.
-    async fn write_part(&self, at: Extent, data: &[u8]) -> Result<()> {
-        let whole = at.grow(self.block);
-        let _guard = self.ranges.exclusive(whole).await;
-        let mut buf = Buf::new(whole.len());
-        let block = Extent::between(0, self.block).len();
-        let last = whole.len() - block;
-        let first_block = Extent::between(whole.offset(), whole.offset() + self.block);
-        let head = self.backend.read(first_block, Buf::new(block)).await?;
-        buf[..block].copy_from_slice(&head);
-        if last > 0 {
-            let last_block = Extent::between(whole.end() - self.block, whole.end());
-            let tail = self.backend.read(last_block, Buf::new(block)).await?;
-            buf[last..].copy_from_slice(&tail);
-        }
-        let from = Extent::between(whole.offset(), at.offset()).len();
-        buf[from..from + data.len()].copy_from_slice(data);
-        self.backend.write(whole.offset(), buf).await
+        Ok(blocks::clip(runs, whole, at))
     }
 
     /// Keeps whoever changes parts of blocks away from `at`; free where blocks are bytes.
-    async fn shared(&self, at: Extent) -> Option<super::range_lock::Guard<'_>> {
+    async fn shared(&self, at: Extent) -> Option<Guard<'_>> {
         match self.block {
             1 => None,
             _ => Some(self.ranges.shared(at).await),
@@ -182,26 +150,16 @@ impl RawDisk {
     }
 }
 
-/// The part of `runs`, which describe `whole` from its start, that describes `at`.
-fn clip(runs: Vec<StatusRun>, whole: Extent, at: Extent) -> Vec<StatusRun> {
-    let mut clipped = Vec::with_capacity(runs.len());
-    let mut from = whole.offset();
-    for run in runs {
-        let end = (from + run.bytes).min(at.end());
-        let start = from.max(at.offset());
-        if start < end {
-            clipped.push(StatusRun {
-                bytes: end - start,
-                status: run.status,
-            });
-        }
-        from += run.bytes;
+impl Blocks for Checked {
+    fn block(&self) -> u64 {
+        self.geometry().block
     }
-    // The runs may have ended before `at` begins. What is not known is data.
-    if clipped.is_empty() {
-        let bytes = at.bytes().min(4096);
-        let status = Status::Data;
-        clipped.push(StatusRun { bytes, status });
+
+    async fn read_blocks(&self, at: Extent) -> Result<Buf> {
+        self.read(at, Buf::new(at.len())).await
     }
-    clipped
+
+    async fn write_blocks(&self, offset: u64, data: Buf) -> Result<()> {
+        self.write(offset, data).await
+    }
 }

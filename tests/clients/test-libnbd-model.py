@@ -1,9 +1,11 @@
 #!/usr/bin/python3
 # Random commands at odd offsets and lengths leave the disk as a model in memory says, on a disk
-# whose size is a multiple of no block, and on memory. BEDPLATE_SEED repeats a run.
+# whose size is a multiple of no block, on memory, and on volumes of a store. BEDPLATE_SEED repeats
+# a run.
 
 import os
 import random
+import subprocess
 
 import nbd
 from lib import KIB, MIB, Server, sparse_file
@@ -51,13 +53,24 @@ sparse_file("sectors.raw", MIB + 3 * 512)
 sparse_file("odd.raw", MIB + 333)
 names = ("even", "sectors", "odd")
 raws = [word for name in names for word in ("--raw", f"{name}={name}.raw")]
-with Server(*raws, "--raw", "memory=mem:1M") as server:
-    for name in (*names, "memory"):
+store = ("--store", "main=store.img")
+volumes = {"main/even": MIB, "main/sectors": MIB + 3 * 512}
+bedplate = os.environ["BEDPLATE"]
+create = (bedplate, "store", "create", "store.img", "--size", "256M", "--segment-size", "1M")
+subprocess.run(create, check=True)
+for name, size in volumes.items():
+    words = (bedplate, "volume", "create", name, "--size", str(size))
+    subprocess.run((*words, *store), check=True)
+with Server(*raws, "--raw", "memory=mem:1M", *store) as server:
+    for name in (*names, "memory", *volumes):
         for structured in (True, False):
             print(name, structured)
             handle = server.connect(name, structured=structured)
             run(handle, 400)
             handle.shutdown()
-    still = {name: server.connect(name).pread(MIB, 0) for name in names}
+    still = {name: server.connect(name).pread(MIB, 0) for name in (*names, *volumes)}
 for name in names:
     assert open(f"{name}.raw", "rb").read(MIB) == still[name], name
+with Server(*store) as server:
+    for name in volumes:
+        assert server.connect(name).pread(MIB, 0) == still[name], name

@@ -10,4 +10,5 @@ mod service;
 mod sessions;
 mod source;
 mod store;
+mod stored_disk;
 mod tidy;

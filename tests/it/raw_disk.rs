@@ -8,7 +8,7 @@ use bedplate::backend::{Checked, Fault, Faulty, Kind, Medium};
 use bedplate::base::{Buf, Durability, Error, Extent, Op, Request, Status, Ticket, ZeroMode};
 use bedplate::env;
 use bedplate::env::sim;
-use bedplate::volume::{Access, RawDisk, Volume};
+use bedplate::volume::{Access, Disk, RawDisk, Volume};
 
 const SIZE: u64 = 64 << 10;
 /// Each task has a stripe of its own. The stripes meet inside blocks, so that tasks change the
@@ -24,29 +24,35 @@ fn neighbours_in_one_block_do_not_undo_each_other() {
     for seed in 0..300 {
         sim::run(seed, async move {
             let block = [1, 512, 4096][usize::try_from(seed % 3).expect("small")];
-            let disk = Rc::new(new_disk(block));
-            let model = Rc::new(RefCell::new(vec![0; 64 << 10]));
-            let left = Rc::new(RefCell::new(TASKS));
-            for task in 0..TASKS {
-                let (disk, model, left) = (disk.clone(), model.clone(), left.clone());
-                env::spawn(async move {
-                    for _ in 0..20 {
-                        change_stripe(&disk, &model, task).await;
-                    }
-                    *left.borrow_mut() -= 1;
-                });
-            }
-            while *left.borrow() > 0 {
-                env::sleep(Duration::from_millis(1)).await;
-            }
-            let all = disk.read(Extent::between(0, SIZE)).await.expect("a read");
-            assert!(all[..] == model.borrow()[..], "seed {seed}, block {block}");
+            let disk = Rc::new(new_disk(block).into());
+            change_all_stripes(Rc::clone(&disk), 20, seed).await;
         });
     }
 }
 
+/// Changes the first 64 KiB of `disk`, all zeroes as yet, from many tasks at once, and compares
+/// what comes of it with a vector.
+pub(crate) async fn change_all_stripes(disk: Rc<Disk>, changes: u32, seed: u64) {
+    let model = Rc::new(RefCell::new(vec![0; 64 << 10]));
+    let left = Rc::new(RefCell::new(TASKS));
+    for task in 0..TASKS {
+        let (disk, model, left) = (disk.clone(), model.clone(), left.clone());
+        env::spawn(async move {
+            for _ in 0..changes {
+                change_stripe(&disk, &model, task).await;
+            }
+            *left.borrow_mut() -= 1;
+        });
+    }
+    while *left.borrow() > 0 {
+        env::sleep(Duration::from_millis(1)).await;
+    }
+    let all = disk.read(Extent::between(0, SIZE)).await.expect("a read");
+    assert!(all[..] == model.borrow()[..], "seed {seed}");
+}
+
 /// One change, and one read of the result, somewhere in the stripe of `task`.
-async fn change_stripe(disk: &RawDisk, model: &RefCell<Vec<u8>>, task: u64) {
+async fn change_stripe(disk: &Disk, model: &RefCell<Vec<u8>>, task: u64) {
     // Odd, so that stripes begin and end inside blocks.
     let stripe = SIZE / TASKS - 1;
     let start = task * stripe + sim::below(stripe - 1);

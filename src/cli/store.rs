@@ -1,0 +1,325 @@
+//! `bedplate store`: makes, shows and grows stores that nobody serves.
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use super::names::parse_url;
+use super::offline::{on_reactor, with_store};
+use super::print;
+use crate::backend;
+use crate::backend::{Access, Backend, Checked, Location};
+use crate::base::{Buf, Extent, OpenError, size};
+use crate::store;
+use crate::store::{Creation, Store, StoreError, TreeKind};
+
+/// How much of what is there is looked at before a store is made over it, in bytes: file systems,
+/// partition tables and volume managers show themselves in less.
+const LOOK_BYTES: u64 = 1 << 20;
+
+/// The smallest segment that is worth its bookkeeping, in bytes.
+const SEGMENT_BYTES_MIN: u64 = 1 << 20;
+
+/// The largest segment that the format has, in bytes.
+const SEGMENT_BYTES_MAX: u64 = 1 << store::format::Shape::SEG_SHIFT_MAX;
+
+const CREATE_EXAMPLES: &str = "\
+Examples:
+  bedplate store create /srv/store.img --size 100G     makes the file, too; it grows as it fills
+  bedplate store create /dev/sdb
+  bedplate serve --store main=/srv/store.img --nbd unix:/run/bedplate.sock";
+
+const INFO_EXAMPLES: &str = "\
+Examples:
+  bedplate store info /srv/store.img
+  bedplate store info /srv/store.img --json | jq .free";
+
+const GROW_EXAMPLES: &str = "\
+Examples:
+  bedplate store grow /srv/store.img 200G     makes the file larger, too
+  bedplate store grow /dev/sdb 2T             the device must have that size already";
+
+/// Make, show and grow stores that nobody serves.
+#[derive(Debug, Args)]
+pub(super) struct StoreArgs {
+    #[command(subcommand)]
+    command: StoreCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum StoreCommand {
+    Create(CreateArgs),
+    Info(InfoArgs),
+    Grow(GrowArgs),
+}
+
+/// Make an empty store.
+#[derive(Debug, Args)]
+#[command(after_help = CREATE_EXAMPLES)]
+struct CreateArgs {
+    /// Where: file:PATH or PATH, a file or a block device.
+    #[arg(value_parser = parse_url)]
+    url: Location,
+
+    /// Use so many bytes, instead of all that are there. Makes a file that is not there.
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    size: Option<u64>,
+
+    /// What space is taken and freed in: a power of two from 1M to 64M; chosen by the size of the
+    /// store without it.
+    #[arg(long, value_name = "SIZE", value_parser = parse_segment_bytes)]
+    segment_size: Option<u32>,
+
+    /// Overwrite whatever is there.
+    #[arg(long)]
+    force: bool,
+}
+
+/// Tell how large a store is, and how full.
+#[derive(Debug, Args)]
+#[command(after_help = INFO_EXAMPLES)]
+struct InfoArgs {
+    /// Where it is.
+    #[arg(value_parser = parse_url)]
+    url: Location,
+
+    /// Print one JSON object; sizes are in bytes.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Let a store use more of what it is on.
+#[derive(Debug, Args)]
+#[command(after_help = GROW_EXAMPLES)]
+struct GrowArgs {
+    /// Where it is.
+    #[arg(value_parser = parse_url)]
+    url: Location,
+
+    /// How much it is to use in all, not less than now.
+    #[arg(value_parser = size::parse)]
+    size: u64,
+}
+
+/// Does what the words after `store` say.
+///
+/// # Errors
+/// One line that says what could not be done, why, and what to do.
+pub(super) fn run(args: StoreArgs) -> Result<(), OpenError> {
+    match args.command {
+        StoreCommand::Create(args) => create(args),
+        StoreCommand::Info(args) => info(args),
+        StoreCommand::Grow(args) => grow(args),
+    }
+}
+
+fn create(args: CreateArgs) -> Result<(), OpenError> {
+    let made = match &args.url {
+        Location::File(path) => make_file(path, args.size)?,
+        Location::Mem(_) | Location::Null(_) => {
+            let why = "what is written there is gone when this command ends";
+            let remedy = "name a file or a block device";
+            return Err(OpenError::new(args.url.to_string(), why, remedy));
+        }
+    };
+    let location = args.url.clone();
+    let created = on_reactor(async move {
+        let backend = backend::open(&args.url, Access::Write)?;
+        if !args.force {
+            demand_nothing(&backend, &args.url).await?;
+        }
+        let creation = Creation {
+            size: args.size,
+            segment_bytes: args.segment_size,
+            overwrite: args.force,
+        };
+        let created = store::create(backend, creation).await;
+        created.map(drop).map_err(|error| match error {
+            StoreError::AlreadyAStore => occupied(&args.url, error),
+            error => error.of(&args.url.to_string()),
+        })
+    });
+    if let (Err(_), Made::Here, Location::File(path)) = (&created, made, &location) {
+        // What could not become a store is no use to anybody.
+        let _ = fs::remove_file(path);
+    }
+    created
+}
+
+/// Whether a file was made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Made {
+    Before,
+    Here,
+}
+
+/// Makes the file at `path` with `size` bytes, all holes, if there is none.
+fn make_file(path: &Path, size: Option<u64>) -> Result<Made, OpenError> {
+    let what = path.display().to_string();
+    let refused = |error| OpenError::new(&what, error, "name a place that can be written");
+    if path.try_exists().map_err(refused)? {
+        return Ok(Made::Before);
+    }
+    let Some(size) = size else {
+        let remedy = "say how large with --size SIZE, and it is made";
+        return Err(OpenError::new(&what, "there is no such file", remedy));
+    };
+    let file = File::create_new(path).map_err(refused)?;
+    if let Err(error) = file.set_len(size) {
+        let _ = fs::remove_file(path);
+        return Err(OpenError::new(&what, error, "name a smaller --size"));
+    }
+    Ok(Made::Here)
+}
+
+/// Refuses a backend that holds anything, so that a wrong name costs nobody a disk.
+async fn demand_nothing(backend: &Checked, url: &Location) -> Result<(), OpenError> {
+    let start = Extent::between(0, LOOK_BYTES.min(backend.geometry().size));
+    let read = backend.read(start, Buf::new(start.len())).await;
+    let found = read.map_err(|error| StoreError::Io(error).of(&url.to_string()))?;
+    match found.iter().all(|byte| *byte == 0) {
+        true => Ok(()),
+        false => Err(occupied(
+            url,
+            "there is data there, a store or something else",
+        )),
+    }
+}
+
+fn occupied(url: &Location, why: impl std::fmt::Display) -> OpenError {
+    let remedy = "if it is not needed any more, --force overwrites it";
+    OpenError::new(url.to_string(), why, remedy)
+}
+
+fn info(args: InfoArgs) -> Result<(), OpenError> {
+    let url = args.url.to_string();
+    let facts = with_store(&args.url, async move |store| Ok(Facts::new(url, &store)))?;
+    match args.json {
+        true => print::json(&facts),
+        false => print::line(&facts.text()),
+    }
+    Ok(())
+}
+
+/// What is told about a store. Sizes are in bytes.
+#[derive(Debug, Serialize)]
+struct Facts {
+    url: String,
+    size: u64,
+    segment_size: u32,
+    volumes: usize,
+    snapshots: usize,
+    logical: u64,
+    physical: u64,
+    free: u64,
+    written: u64,
+    live: u64,
+    reserve: u64,
+}
+
+impl Facts {
+    fn new(url: String, store: &Store) -> Self {
+        let (shape, usage, trees) = (store.shape(), store.usage(), store.list());
+        let volumes = trees.iter().filter(|tree| tree.kind == TreeKind::Volume);
+        let volumes = volumes.count();
+        Self {
+            url,
+            size: shape.bytes(),
+            segment_size: shape.seg_bytes(),
+            volumes,
+            snapshots: trees.len() - volumes,
+            logical: usage.logical,
+            physical: usage.physical,
+            free: usage.free,
+            written: usage.written,
+            live: usage.live,
+            reserve: usage.reserve,
+        }
+    }
+
+    fn text(&self) -> String {
+        print::facts(&[
+            ("url", self.url.clone()),
+            ("size", print::brief(self.size)),
+            ("segment size", size::format(self.segment_size.into())),
+            ("volumes", self.volumes.to_string()),
+            ("snapshots", self.snapshots.to_string()),
+            (
+                "logical",
+                format!("{} in all volumes", print::brief(self.logical)),
+            ),
+            (
+                "physical",
+                format!("{} for data", print::brief(self.physical)),
+            ),
+            ("free", print::brief(self.free)),
+            (
+                "written",
+                format!(
+                    "{}, of which {} is in use",
+                    print::brief(self.written),
+                    print::brief(self.live)
+                ),
+            ),
+            ("reserve", print::brief(self.reserve)),
+        ])
+    }
+}
+
+fn grow(args: GrowArgs) -> Result<(), OpenError> {
+    // The store is opened first as it is: what is no store, or not free, is left alone.
+    let what = args.url.to_string();
+    let now = with_store(&args.url, async |store| Ok(store.shape().bytes()))?;
+    if args.size < now {
+        let why = format!(
+            "it has {} already; a store does not shrink",
+            print::brief(now)
+        );
+        return Err(OpenError::new(what, why, "name a larger size"));
+    }
+    if let Location::File(path) = &args.url {
+        grow_file(path, args.size)?;
+    }
+    with_store(&args.url, async move |store| {
+        let grown = store.grow(args.size).await;
+        grown.map_err(|error| error.of(&what))
+    })
+}
+
+/// Makes a regular file at least `size` bytes long. Other files have the size that they have.
+fn grow_file(path: &Path, size: u64) -> Result<(), OpenError> {
+    let what = path.display().to_string();
+    let refused = |error| OpenError::new(&what, error, "name a smaller size, or find the space");
+    let found = fs::metadata(path).map_err(refused)?;
+    if !found.is_file() || found.len() >= size {
+        return Ok(());
+    }
+    let file = File::options().write(true).open(path).map_err(refused)?;
+    file.set_len(size).map_err(refused)
+}
+
+fn parse_segment_bytes(text: &str) -> Result<u32, String> {
+    let bytes = size::parse(text)?;
+    let is_right =
+        bytes.is_power_of_two() && (SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&bytes);
+    match u32::try_from(bytes) {
+        Ok(bytes) if is_right => Ok(bytes),
+        _ => Err(format!("{text} is not a power of two from 1M to 64M")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_are_powers_of_two_in_their_range() {
+        assert_eq!(parse_segment_bytes("1M"), Ok(1 << 20));
+        assert_eq!(parse_segment_bytes("64M"), Ok(64 << 20));
+        for text in ["512K", "3M", "128M", "0", "x"] {
+            assert!(parse_segment_bytes(text).is_err(), "{text}");
+        }
+    }
+}
