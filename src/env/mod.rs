@@ -161,6 +161,32 @@ pub async fn timeout<T>(limit: Duration, work: impl Future<Output = T>) -> Optio
     .await
 }
 
+/// The results of all of `work`, done side by side, in its order.
+pub async fn all<T>(work: impl IntoIterator<Item: Future<Output = T>>) -> Vec<T> {
+    let mut work: Vec<_> = work.into_iter().map(|one| (Box::pin(one), None)).collect();
+    poll_fn(|context| {
+        let mut is_done = true;
+        for (one, result) in &mut work {
+            if result.is_none() {
+                match one.as_mut().poll(context) {
+                    Poll::Ready(done) => *result = Some(done),
+                    Poll::Pending => is_done = false,
+                }
+            }
+        }
+        if is_done {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+    let results = work.into_iter().map(|(_, result)| result);
+    results
+        .map(|result| result.expect("all are done"))
+        .collect()
+}
+
 /// What came first of two.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Either<A, B> {

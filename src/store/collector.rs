@@ -136,6 +136,8 @@ impl Shell {
             let moved = self.move_segment(collector, seg, ptrs, &mut moves).await;
             match moved {
                 Ok(()) => moved_from.insert(seg),
+                // The space for this pass is used up; what was moved is moved.
+                Err(Error::Refused(Refusal::NoSpace)) => break,
                 Err(error) => {
                     tracing::warn!(seg, %error, "a segment could not be moved");
                     break;

@@ -18,8 +18,11 @@ const READ_TRIES: usize = 8;
 /// Blocks that are written under one hold of the core's lock.
 const BLOCKS_AT_ONCE: usize = 64;
 
-/// What is read from the backend at once when neighbours are read together, in bytes.
+/// What is read into the cache for a hint, in bytes.
 const READ_BYTES_MAX: usize = 1 << 20;
+
+/// Reads of the backend that one read of a volume has under way at once.
+const READS_AT_ONCE: usize = 32;
 
 /// The most blocks that one record makes holes of.
 const ZERO_BLOCKS_MAX: u64 = 1 << 30;
@@ -33,6 +36,15 @@ pub struct Disk {
     size: u64,
     kind: TreeKind,
     readahead: Arc<Readahead>,
+}
+
+/// A block of a read that is on the backend.
+#[derive(Clone, Copy, Debug)]
+struct Missing {
+    /// Which block of the read it is.
+    block: usize,
+    ptr: Ptr,
+    seq: Seq,
 }
 
 impl Disk {
@@ -153,8 +165,7 @@ impl Disk {
         let number = {
             let mut core = self.shell.core();
             core.check_health()?;
-            core.log.close();
-            core.log.end()
+            core.log.close_for_flush()
         };
         self.shell.pump();
         self.shell.wait_durable(number).await
@@ -227,6 +238,7 @@ impl Disk {
     /// waits for it where it must be durable.
     async fn settle(&self, number: u64, durability: Durability) -> Result<()> {
         if self.is_durable_at_once(durability) {
+            self.shell.core().log.close_for_flush();
             self.shell.pump();
             return Box::pin(self.shell.wait_durable(number)).await;
         }
@@ -256,7 +268,7 @@ impl Disk {
         &self,
         buf: &mut Buf,
         wanted: impl Iterator<Item = (usize, &'a Source)>,
-    ) -> Vec<(usize, Ptr, Seq)> {
+    ) -> Vec<Missing> {
         let mut missing = Vec::new();
         for (block, source) in wanted {
             let to = &mut buf[block * BLOCK..(block + 1) * BLOCK];
@@ -264,8 +276,9 @@ impl Disk {
                 Source::Hole => to.fill(0),
                 Source::Memory(piece) => to.copy_from_slice(piece.bytes()),
                 Source::Disk(ptr, seq) => {
-                    if !self.shell.blocks.get(*ptr, *seq, to) {
-                        missing.push((block, *ptr, *seq));
+                    let (ptr, seq) = (*ptr, *seq);
+                    if !self.shell.blocks.get(ptr, seq, to) {
+                        missing.push(Missing { block, ptr, seq });
                     }
                 }
             }
@@ -274,42 +287,53 @@ impl Disk {
     }
 
     /// Reads blocks from the backend, neighbours together; gives those that did not open.
-    async fn fetch(&self, buf: &mut Buf, missing: Vec<(usize, Ptr, Seq)>) -> Result<Vec<usize>> {
+    async fn fetch(&self, buf: &mut Buf, missing: Vec<Missing>) -> Result<Vec<usize>> {
         let shape = self.shell.shape();
         let mut broken = Vec::new();
-        let mut rest = &missing[..];
-        while let Some((_, start, _)) = rest.first() {
-            let near = rest
-                .windows(2)
-                .take_while(|pair| follows(pair[0].1, pair[1].1))
-                .take(READ_BYTES_MAX / BLOCK - 1)
-                .count();
-            let (run, behind) = rest.split_at(near + 1);
-            let (_, last, _) = run[run.len() - 1];
-            let place = (start.seg(), start.offset());
-            let len = usize::try_from(last.end() - u64::from(start.offset())).expect("bounded");
-            let sealed = read_chunk(&self.shell.backend, shape, place, len).await?;
-            for (block, ptr, seq) in run {
-                let from = (ptr.offset() - start.offset()) as usize;
-                let chunk = &sealed[from..from + ptr.sealed_len()];
-                match self.shell.sealer.open(Shape::place(*ptr, *seq), chunk) {
-                    Ok(bytes) if bytes.len() == BLOCK => {
-                        buf[block * BLOCK..(block + 1) * BLOCK].copy_from_slice(bytes);
-                        self.shell.blocks.put(*ptr, *seq, bytes);
-                    }
-                    _ => broken.push(*block),
-                }
+        let runs: Vec<&[Missing]> = missing.chunk_by(follows).collect();
+        for some in runs.chunks(READS_AT_ONCE) {
+            let read = some.iter().map(|run| self.read_run(shape, run));
+            for (run, sealed) in some.iter().zip(env::all(read).await) {
+                broken.extend(self.open_run(buf, run, &sealed?));
             }
-            rest = behind;
         }
         Ok(broken)
     }
+
+    async fn read_run(&self, shape: Shape, run: &[Missing]) -> Result<Buf> {
+        let (start, last) = (run[0].ptr, run[run.len() - 1].ptr);
+        let len = usize::try_from(last.end() - u64::from(start.offset())).expect("a segment");
+        read_chunk(
+            &self.shell.backend,
+            shape,
+            (start.seg(), start.offset()),
+            len,
+        )
+        .await
+    }
+
+    /// Opens what was read of a run of neighbours; gives the blocks that do not open.
+    fn open_run(&self, buf: &mut Buf, run: &[Missing], sealed: &[u8]) -> Vec<usize> {
+        let mut broken = Vec::new();
+        for Missing { block, ptr, seq } in run.iter().copied() {
+            let from = (ptr.offset() - run[0].ptr.offset()) as usize;
+            let chunk = &sealed[from..from + ptr.sealed_len()];
+            match self.shell.sealer.open(Shape::place(ptr, seq), chunk) {
+                Ok(bytes) if bytes.len() == BLOCK => {
+                    buf[block * BLOCK..(block + 1) * BLOCK].copy_from_slice(bytes);
+                    self.shell.blocks.put(ptr, seq, bytes);
+                }
+                _ => broken.push(block),
+            }
+        }
+        broken
+    }
 }
 
-/// Whether the chunk at `next` lies behind the one at `ptr`.
-fn follows(ptr: Ptr, next: Ptr) -> bool {
-    let room = u32::try_from(chunk_room(ptr.len())).expect("small");
-    ptr.seg() == next.seg() && ptr.offset() + room == next.offset()
+/// Whether the chunk of `next` lies behind the one of `one`.
+fn follows(one: &Missing, next: &Missing) -> bool {
+    let room = u32::try_from(chunk_room(one.ptr.len())).expect("small");
+    one.ptr.seg() == next.ptr.seg() && one.ptr.offset() + room == next.ptr.offset()
 }
 
 /// `count` blocks of `data` from block `first` on; those that are all zeroes are not there.

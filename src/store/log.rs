@@ -15,6 +15,9 @@ use super::table::Table;
 use crate::base::Buf;
 use crate::codec::{Place, Sealer, TAG_BYTES};
 
+/// Flushes in a segment from which on the next one is zeroed before it is used.
+const FLUSHES_TO_ZERO: u32 = 8;
+
 /// A block's bytes inside a buffer that several blocks share.
 #[derive(Clone, Debug)]
 pub(super) struct Piece {
@@ -39,6 +42,8 @@ pub(super) enum Job {
     Batch(Arc<Batch>),
     /// The trailer of a segment that is full.
     Trailer(u32, Trailer),
+    /// Zeroes all over a segment that was never used, before the log reaches it.
+    Zero(u32),
 }
 
 /// The log.
@@ -63,6 +68,10 @@ pub(super) struct Log {
     unwritten_bytes: u64,
     /// Jobs that are being written.
     in_flight: usize,
+    /// The segment that is being zeroed.
+    zeroing: Option<u32>,
+    /// Batches of the open segment that were closed by a flush.
+    flushes: u32,
     /// Whether somebody will start to write at the end of a turn.
     pump_claimed: bool,
     /// Every batch with a lower number is written.
@@ -111,6 +120,8 @@ impl Log {
             unwritten: VecDeque::new(),
             unwritten_bytes: 0,
             in_flight: 0,
+            zeroing: None,
+            flushes: 0,
             pump_claimed: false,
             written: number,
             durable: number,
@@ -217,6 +228,13 @@ impl Log {
         self.append(Record { volume, lba, kind }, 0);
     }
 
+    /// Closes the open batch because somebody waits for it; gives the number of the last batch.
+    pub(super) fn close_for_flush(&mut self) -> u64 {
+        self.flushes += u32::from(!self.open.is_empty());
+        self.close();
+        self.end()
+    }
+
     /// Closes the open batch, so that it is written as it is.
     pub(super) fn close(&mut self) {
         if self.open.is_empty() {
@@ -256,9 +274,14 @@ impl Log {
         if self.jobs.is_empty() {
             self.close();
         }
-        let job = self.jobs.pop_front()?;
+        match self.jobs.front()? {
+            Job::Batch(batch) if self.zeroing == Some(batch.seg) => return None,
+            Job::Zero(_) if self.zeroing.is_some() => return None,
+            Job::Zero(seg) => self.zeroing = Some(*seg),
+            Job::Batch(_) | Job::Trailer(..) => {}
+        }
         self.in_flight += 1;
-        Some(job)
+        self.jobs.pop_front()
     }
 
     /// Whether there is something to write and a hand free for it.
@@ -279,7 +302,14 @@ impl Log {
     /// Notes that a job is written.
     pub(super) fn job_written(&mut self, job: &Job) {
         self.in_flight -= 1;
-        let Job::Batch(batch) = job else { return };
+        let batch = match job {
+            Job::Batch(batch) => batch,
+            Job::Zero(_) => {
+                self.zeroing = None;
+                return;
+            }
+            Job::Trailer(..) => return,
+        };
         let number = batch.header.number;
         let at = self
             .unwritten
@@ -378,8 +408,16 @@ impl Log {
         self.grown += u64::from(self.shape.seg_bytes());
         self.segments_used += 1;
         (self.seg, self.seq, self.offset) = (self.next.seg, self.next.seq, 0);
+        let is_virgin = table.peek().is_some_and(|seg| table.is_virgin(seg));
         let (seg, seq) = table.take(SegState::Log, 0).expect("admitted before");
         self.next = Successor { seg, seq };
+        // A flush after a write to blocks that a file system has not allocated yet, or not
+        // written yet, takes several times as long, since it has to note that they are. Where
+        // segments are full of small flushes, zeroing the next one costs little beside them.
+        if is_virgin && self.flushes >= FLUSHES_TO_ZERO {
+            self.jobs.push_back(Job::Zero(seg));
+        }
+        self.flushes = 0;
     }
 }
 

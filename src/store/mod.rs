@@ -1,6 +1,6 @@
 //! Volumes and snapshots in a log on a backend.
 //!
-//! A store is made by [`create`] and opened by [`Store::open`], which recovers it: there is no
+//! A store is made by [`create()`] and opened by [`Store::open`], which recovers it: there is no
 //! other way, so a crash is nothing special. A [`Disk`] is one of its volumes or snapshots in use.
 //!
 //! Everything that is known is in the [core](self), which does no I/O; the shell around it reads
@@ -13,6 +13,7 @@ mod core;
 mod create;
 mod disk;
 mod error;
+mod find;
 pub mod format;
 mod log;
 mod map;
@@ -113,6 +114,7 @@ impl Store {
         shell.checkpoint().await?;
         env::spawn(Arc::clone(&shell).keep_checkpointing());
         env::spawn(Arc::clone(&shell).keep_collecting());
+        shell.wait_for_space().await;
         Ok(Arc::new(Self {
             shell,
             is_closing: AtomicBool::new(false),

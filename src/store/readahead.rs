@@ -146,7 +146,7 @@ mod tests {
             }
             assert_eq!(readahead.note(block * 7919 % 1000 + 2000, 1, 100_000), None);
         }
-        assert_eq!(ahead[0], (3, WINDOW));
+        assert_eq!(ahead[0], (2, WINDOW));
         let gapless = ahead
             .windows(2)
             .all(|pair| pair[0].0 + pair[0].1 == pair[1].0);

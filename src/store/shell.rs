@@ -17,6 +17,9 @@ use crate::env::{self, Signal};
 /// store stops.
 const WRITE_TRIES: usize = 3;
 
+/// How much of a segment is zeroed at once, in bytes.
+const ZERO_BYTES: u64 = 1 << 20;
+
 /// What an open store consists of. Shared by all reactors.
 #[derive(Debug)]
 pub(super) struct Shell {
@@ -102,6 +105,17 @@ impl Shell {
         Err(last)
     }
 
+    /// Waits while segments are so few that a store which is opened again and again, and never for
+    /// long, would run out of them: each opening takes some, and only garbage collection returns
+    /// them.
+    pub(super) async fn wait_for_space(&self) {
+        let look = || {
+            let core = self.core();
+            (!core.is_nearly_full() || !core.wants_collection()).then_some(())
+        };
+        self.changed.wait_for(look).await;
+    }
+
     /// Stops the store: nothing is promised any more.
     pub(super) fn stop(&self) {
         let mut core = self.core();
@@ -184,6 +198,18 @@ impl Shell {
                 let seal = || batch.seal(self.sealer, shape);
                 self.write_firmly(offset, seal).await?;
                 Ok(u64::from(shape.round_up(batch.header.bytes)))
+            }
+            Job::Zero(seg) => {
+                let zero = Extent::between(0, u64::from(shape.seg_bytes()));
+                let mut at = 0;
+                while at < zero.bytes() {
+                    let some = ZERO_BYTES.min(zero.bytes() - at);
+                    let len = usize::try_from(some).expect("bounded");
+                    let offset = shape.backend_offset(*seg, 0) + at;
+                    self.write_firmly(offset, || Buf::zeroed(len)).await?;
+                    at += some;
+                }
+                Ok(zero.bytes())
             }
             Job::Trailer(seg, trailer) => {
                 let bytes = trailer.encode(self.sealer, shape.seg_bytes());

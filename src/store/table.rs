@@ -147,17 +147,27 @@ impl Table {
         self.infos[seg as usize].seq
     }
 
-    /// Takes a free segment to be used as `state`.
-    pub(super) fn take(&mut self, state: SegState, age: u8) -> Option<(u32, Seq)> {
+    /// Whether a segment has never been used.
+    pub(super) fn is_virgin(&self, seg: u32) -> bool {
+        self.seq(seg) == Seq::default()
+    }
+
+    /// The free segment that is taken next, if there is one.
+    pub(super) fn peek(&self) -> Option<u32> {
         if self.free == 0 {
             return None;
         }
         let (first, segs) = (self.shape.first_seg(), self.shape.segs());
-        let around = (self.cursor..segs).chain(first..self.cursor);
-        let is_free = |seg: &u32| {
+        let mut around = (self.cursor..segs).chain(first..self.cursor);
+        around.find(|seg| {
             self.infos[*seg as usize].state == SegState::Free && !self.held.contains(seg)
-        };
-        let seg = around.into_iter().find(is_free)?;
+        })
+    }
+
+    /// Takes a free segment to be used as `state`.
+    pub(super) fn take(&mut self, state: SegState, age: u8) -> Option<(u32, Seq)> {
+        let seg = self.peek()?;
+        let (first, segs) = (self.shape.first_seg(), self.shape.segs());
         let seq = Seq::new(self.epoch, self.next_counter);
         self.next_counter += 1;
         self.cursor = if seg + 1 < segs { seg + 1 } else { first };

@@ -13,12 +13,21 @@ description = "the first"
 [raw.two]
 url = "mem:2M"
 read_only = true
+[store.main]
+url = "store.img"
+leaf_cache = "64M"
+block_cache = "16M"
 TOML
+"$BEDPLATE" store create store.img --size 256M
+"$BEDPLATE" volume create main/vm1 --size 4M --store main=store.img
+"$BEDPLATE" snapshot create main/vm1@old --store main=store.img
 start server --config good.toml --raw three=mem:3M
 nbdinfo --list --json "nbd+unix:///?socket=$socket" >list.json
 jq -r '.exports[] | [."export-name", ."export-size", .is_read_only, .description] | @csv' \
     list.json | sort >list.csv
-expect_equal '"one",1048576,false,"the first"
+expect_equal '"main/vm1",4194304,false,"volume of store main"
+"main/vm1@old",4194304,true,"snapshot of store main"
+"one",1048576,false,"the first"
 "three",3145728,false,"raw mem:3M"
 "two",2097152,true,"raw mem:2M"' "$(cat list.csv)"
 stop
@@ -31,6 +40,10 @@ try 'colour' 'colour = "red"\n'
 try 'threads' 'threads = 0\n[raw.a]\nurl = "mem:1M"\n'
 try 'threads' 'threads = "many"\n'
 try 'size|raw\.a' '[raw.a]\nurl = "mem:1M"\nsize = 5\n'
+try 'store\.a\.leaf_cache' '[store.a]\nurl = "store.img"\nleaf_cache = "1K"\n'
+try 'store\.a\.block_cache' '[store.a]\nurl = "store.img"\nblock_cache = "lots"\n'
+try 'store\.a\.url' '[store.a]\nurl = "gopher:/x"\n'
+try 'cache|store\.a' '[store.a]\nurl = "store.img"\ncache = 5\n'
 try 'gopher' 'nbd = ["unix:x"]\n[raw.a]\nurl = "gopher:/x"\n'
 try 'nonsense' 'nbd = ["nonsense"]\n[raw.a]\nurl = "mem:1M"\n'
 try '' 'this is no TOML'

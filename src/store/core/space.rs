@@ -96,6 +96,11 @@ impl Core {
         self.health == super::Health::Well && self.free_soon() < low && !self.is_parked()
     }
 
+    /// Whether even the reserve is half used.
+    pub(in crate::store) fn is_nearly_full(&self) -> bool {
+        self.free_soon() < self.reserve.segs * 3 / 4
+    }
+
     /// Segments that are free or will be.
     pub(in crate::store) fn free_soon(&self) -> u32 {
         let soon = u32::try_from(self.table.freed_soon()).unwrap_or(u32::MAX);
