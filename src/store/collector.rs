@@ -97,6 +97,7 @@ impl Shell {
             let stepped = self.core().step_traversal(LEAVES_AT_ONCE);
             match stepped {
                 Ok(true) => break,
+                Ok(false) if self.core().wants_checkpoint() => self.checkpoint_now().await?,
                 Ok(false) => env::end_of_turn().await,
                 Err(load) => {
                     if let Err(error) = self.load(load).await {
@@ -109,11 +110,16 @@ impl Shell {
         }
         let collected = self.core().end_traversal();
         if collected.doomed > 0 || collected.leaving {
-            let number = self.core().ask_checkpoint();
-            self.chores.wake_all();
-            self.wait_checkpoint(number).await?;
+            self.checkpoint_now().await?;
         }
         self.move_listed(collector, collected).await
+    }
+
+    /// Has a checkpoint made, and waits for it.
+    async fn checkpoint_now(&self) -> Result<()> {
+        let number = self.core().ask_checkpoint();
+        self.chores.wake_all();
+        self.wait_checkpoint(number).await
     }
 
     /// Moves what was listed, and remembers for the next pass what went where.

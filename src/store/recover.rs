@@ -254,14 +254,17 @@ impl Recovery<'_> {
         (is_known || logged.iter().all(opens)).then_some((header, logged))
     }
 
-    /// Whether the log goes on at `head`, the start of a segment.
+    /// Whether the log goes on at `head`, the start of a segment: with a batch that is whole.
     async fn begins(&self, head: Head) -> Result<bool, StoreError> {
         if !self.is_place(head.seg) {
             return Ok(false);
         }
         let first = self.read(head.seg, 0, HEADER_BYTES).await?;
-        let header = self.header(head, &first);
-        Ok(header.is_ok_and(|header| header.number == head.number))
+        let Ok(header) = self.header(head, &first) else {
+            return Ok(false);
+        };
+        let whole = self.read(head.seg, 0, header.bytes as usize).await?;
+        Ok(self.batch(head, &whole).is_some())
     }
 
     fn header(&self, head: Head, from: &[u8]) -> Result<Header, Malformed> {

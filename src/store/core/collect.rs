@@ -55,6 +55,8 @@ pub(in crate::store) struct Traversal {
     leaving: BTreeSet<u32>,
     /// What is reachable in the victims.
     listed: BTreeSet<Ptr>,
+    /// Leaves that had to be written again because something they point to has moved.
+    rewritten: usize,
 }
 
 /// What a traversal begins with.
@@ -112,6 +114,7 @@ impl Core {
             victims,
             leaving,
             listed: BTreeSet::new(),
+            rewritten: 0,
         });
     }
 
@@ -136,6 +139,10 @@ impl Core {
     pub(in crate::store) fn end_traversal(&mut self) -> Collected {
         let mut traversal = self.traversal.take().expect("begun");
         self.traffic.passes += 1;
+        if !traversal.moves.is_empty() {
+            self.leaves_per_move =
+                (traversal.rewritten as f64 / traversal.moves.len() as f64).min(1.0);
+        }
         let root = self.superblock.root;
         let pages: Vec<Ptr> = self.table_places().filter(|ptr| !ptr.is_hole()).collect();
         for ptr in pages {
@@ -206,13 +213,15 @@ impl Core {
         data.sort_unstable();
         let room = self
             .allowance(super::space::Wish::Collect)
-            .saturating_sub(2);
+            .saturating_sub(1);
         let mut bytes = (u64::from(room) * u64::from(seg_bytes)).min(self.worth());
         let mut chunks = MOVES_MAX;
         let mut victims = BTreeSet::new();
         for (live, seg) in data {
-            // Moving what is nearly full frees nearly nothing.
-            let is_full = u64::from(live) * 20 > u64::from(seg_bytes) * 19;
+            // Moving what is nearly full frees nearly nothing, and where every block that moves
+            // has a leaf of its own, each costs as much again.
+            let cost = f64::from(live) * (1.0 + self.leaves_per_move);
+            let is_full = cost > f64::from(seg_bytes) * 0.95;
             let most = u64::from(seg_bytes) / SEALED_BLOCK as u64 + 1;
             if is_full || u64::from(live) > bytes || chunks < most {
                 break;
@@ -243,6 +252,10 @@ impl Core {
 
     fn visit(&mut self, traversal: &mut Traversal, leaves: usize) -> Result<bool, Miss> {
         for _ in 0..leaves {
+            // What is changed here is written by the next checkpoint, which has only so much room.
+            if self.nodes.changed() >= self.reserve.changed_max {
+                return Ok(false);
+            }
             let Some(leaf) = self.next_leaf(traversal.cursor)? else {
                 return Ok(true);
             };
@@ -399,7 +412,10 @@ impl Core {
                 false => old,
             };
             if new != old {
-                let slot = *slot.get_or_insert_with(|| self.nodes.own_for_all(at, 0));
+                let slot = *slot.get_or_insert_with(|| {
+                    traversal.rewritten += 1;
+                    self.nodes.own_for_all(at, 0)
+                });
                 self.nodes.entries(slot)[index] = new.bits();
             }
             traversal.gain(new, room(new));

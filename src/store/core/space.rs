@@ -1,9 +1,10 @@
 //! Space: who may take how many of the last free segments.
 //!
-//! A log store needs space to make space. The reserve is kept in three parts: a fifth is for
-//! checkpoints, which record what was freed; three for garbage collection, which moves what is
-//! still needed; a fifth for trims and deletes, which a full store must still take. Writes may
-//! take none of it, and they are admitted before they are acknowledged.
+//! A log store needs space to make space, and to be opened after a crash. The last two fifths of the
+//! reserve are for checkpoints, which record what was freed, and for opening, which takes a log and
+//! makes a checkpoint; a segment above that is for trims, which a full store must still take; the
+//! rest is for garbage collection, which moves what is still needed. Writes may take none of it,
+//! and they are admitted before they are acknowledged.
 //!
 //! The reserve is a sixteenth of the store. What a pass of garbage collection moves has to fit it,
 //! and a pass changes up to every leaf of the map, which is a 512th of the store to be written:
@@ -40,7 +41,7 @@ impl Reserve {
     /// The reserve of a store of this shape.
     pub(super) fn of(shape: Shape, tuning: Tuning) -> Self {
         let usable = shape.segs() - shape.first_seg();
-        let segs = (usable / 16).max(12).min(usable / 3);
+        let segs = (usable / 16).max(12).min(usable * 2 / 5);
         let nodes_per_seg = shape.seg_bytes() as usize / SEALED_BLOCK;
         let by_space = (segs / 5).max(2) as usize * nodes_per_seg / 2;
         let by_memory = tuning.leaf_cache / 2 / SEALED_BLOCK;
@@ -50,12 +51,16 @@ impl Reserve {
         }
     }
 
+    fn fifth(self) -> u32 {
+        (self.segs / 5).max(2)
+    }
+
     /// How many segments `wish` must leave.
     pub(super) fn floor(self, wish: Wish) -> u32 {
         match wish {
             Wish::Write => self.segs,
-            Wish::Trim => self.segs - (self.segs / 5).max(1),
-            Wish::Collect => (self.segs / 5).max(2),
+            Wish::Trim => 2 * self.fifth(),
+            Wish::Collect => 2 * self.fifth() + 1,
         }
     }
 }

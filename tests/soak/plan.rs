@@ -1,0 +1,166 @@
+//! What a world is like, drawn from its seed: its disk, its volumes, its users, its bad luck.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use bedplate::store::Tuning;
+
+use super::chance::{Chance, index};
+use super::content::BLOCK;
+
+/// The size of a segment in these worlds: the smallest that there is.
+pub(crate) const SEG_BYTES: u64 = 128 << 10;
+
+/// What a store keeps at its start.
+pub(crate) const SYSTEM_BYTES: u64 = 2 << 20;
+
+/// Entries of a node, in blocks: where trees have their seams.
+const NODE_BLOCKS: u64 = 512;
+
+/// A world.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// The disk's block, in bytes.
+    pub(crate) block: u64,
+    /// Segments that can hold data.
+    pub(crate) segments: u64,
+    pub(crate) tuning: Tuning,
+    pub(crate) volumes: Vec<VolumePlan>,
+    /// Tasks that read and write.
+    pub(crate) clients: u64,
+    /// Tasks that do admin operations.
+    pub(crate) admins: u64,
+    /// How often the store is opened and used.
+    pub(crate) lives: u64,
+    /// Operations of all clients in a life, at most.
+    pub(crate) operations_max: u64,
+    /// Changes of which one is a flush, about.
+    pub(crate) changes_per_flush: u64,
+    /// Whether calls of the disk fail now and then.
+    pub(crate) faults: bool,
+    /// How much of the operations are reads, in per cent.
+    pub(crate) reads: u64,
+    /// Clients wait up to so many microseconds between operations.
+    pub(crate) think_us: u64,
+    /// The longest write, in blocks.
+    pub(crate) write_blocks_max: u64,
+}
+
+/// A volume that a world begins with.
+#[derive(Clone, Debug)]
+pub(crate) struct VolumePlan {
+    pub(crate) bytes: u64,
+    pub(crate) clusters: Vec<Range<u64>>,
+    pub(crate) write_through: bool,
+}
+
+impl Plan {
+    /// The world of `seed`.
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut chance = Chance::new(seed, 0);
+        let segments = chance.between(24, 96);
+        let is_long = chance.one_in(12);
+        let is_full = chance.one_in(4);
+        // Blocks that fit, when what the store keeps back is left alone.
+        let room = (segments - 12) * 31;
+        let used = match is_full {
+            true => room * chance.between(70, 95) / 100,
+            false => room * chance.between(3, 50) / 100,
+        };
+        let count = chance.between(1, 4);
+        let volumes = (0..count).map(|_| VolumePlan::new(&mut chance, (used / count).max(4)));
+        let volumes = volumes.collect();
+        Self {
+            block: chance.pick(&[512, 4096]),
+            segments,
+            tuning: tuning(&mut chance),
+            volumes,
+            clients: chance.between(1, 6),
+            admins: chance.below(3),
+            lives: chance.between(2, 5),
+            operations_max: match (is_long, is_full) {
+                (true, _) => 1500,
+                (_, true) => 400,
+                _ => 20 + chance.small(200),
+            },
+            changes_per_flush: chance.pick(&[2, 5, 20, 100]),
+            faults: chance.one_in(6),
+            reads: chance.pick(&[10, 25, 50]),
+            think_us: chance.pick(&[0, 0, 500, 5000]),
+            write_blocks_max: match is_full {
+                true => 64,
+                false => chance.pick(&[1, 4, 16, 64]),
+            },
+        }
+    }
+
+    /// The size of the disk, in bytes.
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        SYSTEM_BYTES + self.segments * SEG_BYTES
+    }
+
+    /// What the store has room for, in bytes.
+    pub(crate) fn room(&self) -> u64 {
+        self.segments * SEG_BYTES
+    }
+}
+
+impl VolumePlan {
+    /// A volume in which about `used` blocks are used.
+    fn new(chance: &mut Chance, used: u64) -> Self {
+        // One level of nodes, two or three.
+        let blocks = match chance.below(4) {
+            0 => used.max(8),
+            1 => chance.between(NODE_BLOCKS, 40 * NODE_BLOCKS).max(used),
+            2 => chance
+                .between(NODE_BLOCKS, NODE_BLOCKS * NODE_BLOCKS)
+                .max(used),
+            _ => chance.between(NODE_BLOCKS * NODE_BLOCKS, 4 << 20),
+        };
+        let short = chance.pick(&[0, 0, 0, 512, 2048]);
+        Self {
+            bytes: blocks * BLOCK as u64 - short,
+            clusters: clusters(chance, blocks, used),
+            write_through: chance.one_in(8),
+        }
+    }
+}
+
+/// Ranges of a volume of `blocks` blocks that hold about `used` blocks together. They lie at its
+/// ends and across the seams of its nodes.
+fn clusters(chance: &mut Chance, blocks: u64, used: u64) -> Vec<Range<u64>> {
+    if blocks <= used + 8 {
+        return vec![Range {
+            start: 0,
+            end: blocks,
+        }];
+    }
+    let count = chance.between(1, 5).min(used);
+    let len = (used / count).max(1);
+    let mut found = Vec::new();
+    for _ in 0..count {
+        let middle = match chance.below(5) {
+            0 => 0,
+            1 => blocks,
+            2 => chance.below(blocks / NODE_BLOCKS + 1) * NODE_BLOCKS,
+            3 => NODE_BLOCKS * NODE_BLOCKS,
+            _ => chance.below(blocks),
+        };
+        let start = middle.saturating_sub(len / 2).min(blocks - len);
+        found.push(start..start + len);
+    }
+    found
+}
+
+/// Tuning with which what is rare elsewhere is common.
+fn tuning(chance: &mut Chance) -> Tuning {
+    Tuning {
+        leaf_cache: index(chance.pick(&[4, 16, 64, 1024])) * BLOCK,
+        block_cache: index(chance.pick(&[0, 4, 64, 1024])) * BLOCK,
+        checkpoint_bytes: chance.pick(&[1, 3, 8, 1000]) * SEG_BYTES,
+        checkpoint_interval: Duration::from_millis(chance.pick(&[5, 50, 500, 60_000])),
+        batch_bytes: u32::try_from(chance.pick(&[1, 2, 4, 16])).expect("small") * 4096,
+        batches_in_flight: index(chance.between(1, 4)),
+        ..Tuning::default()
+    }
+}

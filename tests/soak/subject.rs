@@ -1,0 +1,216 @@
+//! What is under test: a store on a disk that breaks, or a small store in memory that is right by
+//! construction, or wrong on purpose.
+
+use std::sync::Arc;
+
+use bedplate::backend::{Checked, Fault, Faulty, Kind, Medium};
+use bedplate::base::{Buf, Durability, Result as IoResult, StatusRun};
+use bedplate::store::Tuning;
+use bedplate::store::{self, Creation, Disk, Properties, Store, StoreError, TreeInfo, TreeName};
+
+use super::fake::{FakeDisk, FakeMedium, FakeStore};
+use super::plan::{Plan, SEG_BYTES};
+
+/// What outlives a store that loses power.
+#[derive(Clone, Debug)]
+pub(crate) enum Ground {
+    Disk(Faulty),
+    Fake(FakeMedium),
+}
+
+/// A store in use.
+#[derive(Clone, Debug)]
+pub(crate) enum Subject {
+    Store(Arc<Store>),
+    Fake(FakeStore),
+}
+
+/// A volume or snapshot in use.
+#[derive(Clone, Debug)]
+pub(crate) enum Handle {
+    Disk(Disk),
+    Fake(FakeDisk),
+}
+
+impl Ground {
+    /// Makes an empty store.
+    pub(crate) async fn create(&self, plan: &Plan) -> Result<(), StoreError> {
+        let Self::Disk(disk) = self else {
+            return Ok(());
+        };
+        let creation = Creation {
+            segment_bytes: Some(u32::try_from(SEG_BYTES).expect("small")),
+            ..Creation::default()
+        };
+        let (shape, _) = store::create(checked(disk), creation).await?;
+        assert_eq!(shape.bytes(), plan.disk_bytes(), "all of the disk");
+        Ok(())
+    }
+
+    pub(crate) async fn open(&self, tuning: Tuning) -> Result<Subject, StoreError> {
+        Ok(match self {
+            Self::Disk(disk) => Subject::Store(Store::open(checked(disk), tuning).await?),
+            Self::Fake(medium) => Subject::Fake(medium.open()),
+        })
+    }
+
+    /// Loses what was not flushed, or any part of it.
+    pub(crate) fn lose_power(&self, choose: &mut dyn FnMut(u64) -> u64) {
+        match self {
+            Self::Disk(disk) => disk.crash(choose),
+            Self::Fake(medium) => medium.crash(choose),
+        }
+    }
+
+    /// What is wrong with the structure of the store, which nobody has open.
+    ///
+    /// This is the one place where a check of structures is called from.
+    pub(crate) async fn check(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Has a call fail, `after` others of its kind.
+    pub(crate) fn plan_fault(&self, kind: Kind, after: u64, fault: Fault) {
+        match self {
+            Self::Disk(disk) => disk.plan(kind, after, fault),
+            Self::Fake(_) => {}
+        }
+    }
+
+    /// How many calls of the disk there were.
+    pub(crate) fn calls(&self) -> u64 {
+        match self {
+            Self::Disk(disk) => disk.calls(),
+            Self::Fake(_) => 0,
+        }
+    }
+}
+
+fn checked(disk: &Faulty) -> Checked {
+    Checked::new(Medium::Faulty(disk.clone()))
+}
+
+/// Calls the same method of whichever it is.
+macro_rules! either {
+    ($type:ident::$other:ident, $self:expr, $it:ident => $call:expr) => {
+        match $self {
+            $type::$other($it) => $call,
+            $type::Fake($it) => $call,
+        }
+    };
+}
+
+impl Subject {
+    pub(crate) async fn close(&self) -> Result<(), StoreError> {
+        either!(Self::Store, self, store => store.close().await)
+    }
+
+    /// How often garbage collection has visited everything.
+    pub(crate) fn passes(&self) -> u64 {
+        match self {
+            Self::Store(store) => store.traffic().passes,
+            Self::Fake(_) => 0,
+        }
+    }
+
+    pub(crate) fn list(&self) -> Vec<TreeInfo> {
+        either!(Self::Store, self, store => store.list())
+    }
+
+    pub(crate) fn disk(&self, name: &TreeName) -> Result<Handle, StoreError> {
+        Ok(match self {
+            Self::Store(store) => Handle::Disk(store.disk(name)?),
+            Self::Fake(store) => Handle::Fake(store.disk(name)?),
+        })
+    }
+
+    pub(crate) async fn create_volume(
+        &self,
+        name: &str,
+        size: u64,
+        properties: Properties,
+    ) -> Result<(), StoreError> {
+        either!(Self::Store, self, store => store.create_volume(name, size, properties).await)
+    }
+
+    pub(crate) async fn delete(&self, name: &TreeName) -> Result<(), StoreError> {
+        either!(Self::Store, self, store => store.delete(name).await)
+    }
+
+    pub(crate) async fn rename(&self, volume: &str, to: &str) -> Result<(), StoreError> {
+        either!(Self::Store, self, store => store.rename(volume, to).await)
+    }
+
+    pub(crate) async fn resize(&self, volume: &str, size: u64) -> Result<(), StoreError> {
+        either!(Self::Store, self, store => store.resize(volume, size).await)
+    }
+
+    pub(crate) async fn clone_volume(&self, from: &TreeName, to: &str) -> Result<(), StoreError> {
+        either!(Self::Store, self, store => store.clone_volume(from, to).await)
+    }
+
+    pub(crate) async fn set_write_through(&self, volume: &str, on: bool) -> Result<(), StoreError> {
+        let properties = Properties { write_through: on };
+        either!(Self::Store, self, store => store.set_properties(volume, properties).await)
+    }
+
+    pub(crate) async fn snapshot(&self, names: &[TreeName]) -> Result<(), StoreError> {
+        either!(Self::Store, self, store => store.snapshot(names).await)
+    }
+
+    pub(crate) async fn rollback(&self, snapshot: &TreeName) -> Result<(), StoreError> {
+        either!(Self::Store, self, store => store.rollback(snapshot).await)
+    }
+}
+
+impl Handle {
+    pub(crate) fn size(&self) -> u64 {
+        either!(Self::Disk, self, disk => disk.size())
+    }
+
+    pub(crate) fn is_writable(&self) -> bool {
+        either!(Self::Disk, self, disk => disk.is_writable())
+    }
+
+    pub(crate) async fn read(&self, first: u64, blocks: usize) -> IoResult<Buf> {
+        either!(Self::Disk, self, disk => disk.read(first, blocks).await)
+    }
+
+    pub(crate) async fn write(
+        &self,
+        first: u64,
+        data: Buf,
+        durability: Durability,
+    ) -> IoResult<()> {
+        either!(Self::Disk, self, disk => disk.write(first, data, durability).await)
+    }
+
+    pub(crate) async fn zero(
+        &self,
+        first: u64,
+        blocks: u64,
+        durability: Durability,
+    ) -> IoResult<()> {
+        either!(Self::Disk, self, disk => disk.zero(first, blocks, durability).await)
+    }
+
+    pub(crate) async fn flush(&self) -> IoResult<()> {
+        either!(Self::Disk, self, disk => disk.flush().await)
+    }
+
+    pub(crate) async fn status(
+        &self,
+        first: u64,
+        blocks: u64,
+        runs_max: usize,
+    ) -> IoResult<Vec<StatusRun>> {
+        either!(Self::Disk, self, disk => disk.status(first, blocks, runs_max).await)
+    }
+
+    pub(crate) fn cache(&self, first: u64, blocks: u64) {
+        match self {
+            Self::Disk(disk) => disk.cache(first, blocks),
+            Self::Fake(_) => {}
+        }
+    }
+}
