@@ -12,8 +12,8 @@
 
 use bedplate::frontend::nbd::proto::{ExportInfo, Exports};
 
-/// What every target but `replies` takes from the front of its input, so that seeds can be
-/// written by hand: one byte of choices and eight lengths of pieces.
+/// What every target but `replies` and `format` takes from the front of its input, so that seeds
+/// can be written by hand: one byte of choices and eight lengths of pieces.
 pub struct Settings<'a> {
     /// Choices of the target.
     pub choices: u8,

@@ -9,6 +9,8 @@ mod print;
 mod serve;
 mod snapshot;
 mod store;
+mod store_check;
+mod store_inspect;
 mod trees;
 mod volume;
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::names::parse_url;
 use super::offline::{on_reactor, with_store};
-use super::print;
+use super::{print, store_check, store_inspect};
 use crate::backend;
 use crate::backend::{Access, Backend, Checked, Location};
 use crate::base::{Buf, Extent, OpenError, size};
@@ -53,6 +53,8 @@ enum StoreCommand {
     Create(CreateArgs),
     Info(InfoArgs),
     Grow(GrowArgs),
+    Check(store_check::StoreCheckArgs),
+    Inspect(store_inspect::StoreInspectArgs),
 }
 
 /// Make an empty store.
@@ -112,6 +114,8 @@ pub(super) fn run(args: StoreArgs) -> Result<(), OpenError> {
         StoreCommand::Create(args) => create(args),
         StoreCommand::Info(args) => info(args),
         StoreCommand::Grow(args) => grow(args),
+        StoreCommand::Check(args) => store_check::run(args),
+        StoreCommand::Inspect(args) => store_inspect::run(args),
     }
 }
 

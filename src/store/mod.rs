@@ -7,6 +7,7 @@
 //! and writes what the core decides. `format` is what lies on the backend.
 
 mod cache;
+pub mod check;
 mod checkpointer;
 mod collector;
 mod core;
@@ -15,6 +16,7 @@ mod disk;
 mod error;
 mod find;
 pub mod format;
+pub mod inspect;
 mod log;
 mod map;
 mod names;
@@ -285,17 +287,23 @@ impl Store {
         if self.is_closing.load(Ordering::SeqCst) {
             return Err(StoreError::Closed);
         }
-        {
+        let number = {
             let mut core = self.shell.core();
             core.check_health()?;
             work(&mut core)?;
-        }
-        self.checkpoint().await
+            // Under the same lock: writes that wait for this wait for this checkpoint.
+            core.ask_checkpoint()
+        };
+        self.wait_checkpoint(number).await
     }
 
     /// Returns when everything that was done until now is in a durable checkpoint.
     async fn checkpoint(&self) -> Result<(), StoreError> {
         let number = self.shell.core().ask_checkpoint();
+        self.wait_checkpoint(number).await
+    }
+
+    async fn wait_checkpoint(&self, number: u64) -> Result<(), StoreError> {
         self.shell.chores.wake_all();
         Ok(self.shell.wait_checkpoint(number).await?)
     }

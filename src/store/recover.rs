@@ -172,38 +172,39 @@ impl Recovery<'_> {
     }
 
     /// Finds out up to where the log says that it was durable: any batch or trailer on the chain
-    /// may say it, whatever is missing before it.
+    /// may say it, whatever is missing before it. So a durable batch that cannot be read is damage,
+    /// not the end of the log.
     async fn find_flushed(&mut self, mut head: Head) -> Result<(), StoreError> {
+        let mut claims = self.claims(head).await?.unwrap_or((0, head.next));
         loop {
-            match self.trailer(head.seg, head.seq).await? {
-                Some(trailer) => {
-                    self.flushed = self.flushed.max(trailer.flushed);
-                    head.next = trailer.next;
-                }
-                None => {
-                    let segment = self.read_segment(head.seg).await?;
-                    while let Ok(header) = self.header(head, &segment) {
-                        self.flushed = self.flushed.max(header.flushed);
-                        head.next = header.next;
-                        head.offset = self.shape.round_up(head.offset + header.bytes);
-                    }
-                }
-            }
-            let next = head.next;
+            let (flushed, next) = claims;
+            self.flushed = self.flushed.max(flushed);
             if !self.is_place(next.seg) || next.seq.counter() <= head.seq.counter() {
                 return Ok(());
             }
-            head = Head {
-                seg: next.seg,
-                seq: next.seq,
-                offset: 0,
-                ..head
-            };
-            let first = self.read(head.seg, 0, HEADER_BYTES).await?;
-            if self.header(head, &first).is_err() {
-                return Ok(());
+            (head.seg, head.seq, head.offset) = (next.seg, next.seq, 0);
+            match self.claims(head).await? {
+                Some(more) => claims = more,
+                None => return Ok(()),
             }
         }
+    }
+
+    /// What a segment says, from `head` on, of what was durable and where the log goes on: its
+    /// trailer, or all batches in it, also those behind one that does not open.
+    async fn claims(&self, head: Head) -> Result<Option<(u64, Successor)>, StoreError> {
+        if let Some(trailer) = self.trailer(head.seg, head.seq).await? {
+            return Ok(Some((trailer.flushed, trailer.next)));
+        }
+        let segment = self.read_segment(head.seg).await?;
+        let mut claims = None;
+        for offset in (head.offset..self.shape.seg_bytes()).step_by(self.shape.block() as usize) {
+            if let Ok(header) = self.header(Head { offset, ..head }, &segment) {
+                let before = claims.map_or(0, |(flushed, _)| flushed);
+                claims = Some((header.flushed.max(before), header.next));
+            }
+        }
+        Ok(claims)
     }
 
     /// Applies what one segment has; gives where the log goes on.

@@ -3,6 +3,8 @@
 
 mod backend_contract;
 mod faulty_disk;
+mod format;
+mod format_garbage;
 mod layering;
 mod raw_disk;
 mod reactor;
@@ -10,5 +12,9 @@ mod service;
 mod sessions;
 mod source;
 mod store;
+mod store_check;
+mod store_image;
+mod store_proof;
+mod store_words;
 mod stored_disk;
 mod tidy;

@@ -305,16 +305,17 @@ impl FakeStore {
         properties: Properties,
     ) -> Result<(), StoreError> {
         delay().await;
-        let mut state = self.state();
-        state.insert(FakeTree {
-            name: TreeName::volume(name)?,
-            size,
-            properties,
-            blocks: BTreeMap::new(),
-            before: BTreeMap::new(),
-        });
-        state.commit();
-        drop(state);
+        {
+            let mut state = self.state();
+            state.insert(FakeTree {
+                name: TreeName::volume(name)?,
+                size,
+                properties,
+                blocks: BTreeMap::new(),
+                before: BTreeMap::new(),
+            });
+            state.commit();
+        }
         delay().await;
         Ok(())
     }
@@ -538,16 +539,17 @@ impl FakeDisk {
     pub(crate) async fn flush(&self) -> IoResult<()> {
         let end = self.state().end();
         delay().await;
-        let mut state = self.state();
-        match state.bug {
-            Bug::FlushLies => {}
-            Bug::FlushLate => {
-                let before = std::mem::replace(&mut state.flushed_before, end);
-                state.make_durable(before);
+        {
+            let mut state = self.state();
+            match state.bug {
+                Bug::FlushLies => {}
+                Bug::FlushLate => {
+                    let before = std::mem::replace(&mut state.flushed_before, end);
+                    state.make_durable(before);
+                }
+                _ => state.make_durable(end),
             }
-            _ => state.make_durable(end),
         }
-        drop(state);
         delay().await;
         Ok(())
     }

@@ -7,6 +7,14 @@
 //! [`plan`] draws what a world is like, [`world`] runs it, [`client`] and [`admin`] use the store,
 //! [`oracle`] says what it must show, [`history`] why.
 
+#![cfg_attr(
+    not(test),
+    allow(
+        dead_code,
+        reason = "stores with bugs, and what looks at them, are for the tests"
+    )
+)]
+
 mod admin;
 mod chance;
 mod client;
@@ -67,6 +75,8 @@ fn main() -> ExitCode {
     };
     if words.trace {
         tally::trace_all();
+        let log = tracing_subscriber::fmt().without_time().with_ansi(false);
+        log.with_max_level(tracing::Level::DEBUG).init();
     }
     let shared = Shared {
         words,

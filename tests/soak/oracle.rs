@@ -381,9 +381,10 @@ impl Oracle {
     }
 
     /// Giving up blocks must be possible in a full store.
-    pub(crate) fn must_have_room(&self, result: &IoResult<()>) {
+    pub(crate) fn must_have_room(&self, result: &IoResult<()>, usage: &str) {
         let full = Err(Error::Refused(Refusal::NoSpace));
-        assert!(self.is_broken || *result != full, "no space for a discard");
+        let fine = self.is_broken || *result != full;
+        assert!(fine, "no space for a discard; {usage}");
     }
 
     /// The store was closed, which began with that look.
@@ -406,14 +407,17 @@ impl Oracle {
     /// Whether the store may say that it is full: what is live is most of what there is room for.
     fn is_nearly_full(&self) -> bool {
         let mut live = BTreeSet::new();
-        let mut nodes = 0;
+        let mut leaves = 0;
         for tree in self.trees.values() {
-            nodes += 2 + tree.blocks.len() as u64 / 64;
+            let touched: BTreeSet<u64> = tree.blocks.keys().map(|block| block / 512).collect();
+            leaves += touched.len() as u64;
             for history in tree.blocks.values() {
                 live.extend(history.versions().iter().map(|version| version.content));
             }
         }
-        let used = (live.len() as u64 + nodes) * (BLOCK as u64 + 32);
+        // A leaf that changes is in the old checkpoint and in the new one, with a node above it in
+        // volumes as sparse as these.
+        let used = (live.len() as u64 + 4 * leaves) * (BLOCK as u64 + 32);
         used * 100 >= self.tally.room * 40
     }
 }

@@ -38,6 +38,8 @@ pub(crate) struct Plan {
     pub(crate) changes_per_flush: u64,
     /// Whether calls of the disk fail now and then.
     pub(crate) faults: bool,
+    /// Whether reads that fail are answered with other data instead of an error.
+    pub(crate) astray: bool,
     /// How much of the operations are reads, in per cent.
     pub(crate) reads: u64,
     /// Clients wait up to so many microseconds between operations.
@@ -59,13 +61,14 @@ impl Plan {
     pub(crate) fn new(seed: u64) -> Self {
         let mut chance = Chance::new(seed, 0);
         let segments = chance.between(24, 96);
-        let is_long = chance.one_in(12);
-        let is_full = chance.one_in(4);
+        // Few worlds are long or full: these take a hundred times as long as the others.
+        let is_long = chance.one_in(40);
+        let is_full = chance.one_in(10);
         // Blocks that fit, when what the store keeps back is left alone.
         let room = (segments - 12) * 31;
         let used = match is_full {
             true => room * chance.between(70, 95) / 100,
-            false => room * chance.between(3, 50) / 100,
+            false => room * chance.between(1, 40) / 100,
         };
         let count = chance.between(1, 4);
         let volumes = (0..count).map(|_| VolumePlan::new(&mut chance, (used / count).max(4)));
@@ -77,19 +80,20 @@ impl Plan {
             volumes,
             clients: chance.between(1, 6),
             admins: chance.below(3),
-            lives: chance.between(2, 5),
+            lives: chance.between(2, 4),
             operations_max: match (is_long, is_full) {
                 (true, _) => 1500,
                 (_, true) => 400,
-                _ => 20 + chance.small(200),
+                _ => 10 + chance.small(120),
             },
             changes_per_flush: chance.pick(&[2, 5, 20, 100]),
             faults: chance.one_in(6),
+            astray: chance.one_in(2),
             reads: chance.pick(&[10, 25, 50]),
             think_us: chance.pick(&[0, 0, 500, 5000]),
             write_blocks_max: match is_full {
                 true => 64,
-                false => chance.pick(&[1, 4, 16, 64]),
+                false => chance.pick(&[1, 2, 4, 16, 64]),
             },
         }
     }

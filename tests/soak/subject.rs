@@ -3,13 +3,18 @@
 
 use std::sync::Arc;
 
-use bedplate::backend::{Checked, Fault, Faulty, Kind, Medium};
-use bedplate::base::{Buf, Durability, Result as IoResult, StatusRun};
+use bedplate::backend::{Backend, Checked, Fault, Faulty, Kind, Medium};
+use bedplate::base::{Buf, Durability, Extent, Result as IoResult, StatusRun};
 use bedplate::store::Tuning;
+use bedplate::store::check::{self, Depth};
 use bedplate::store::{self, Creation, Disk, Properties, Store, StoreError, TreeInfo, TreeName};
 
+use super::content::BLOCK;
 use super::fake::{FakeDisk, FakeMedium, FakeStore};
 use super::plan::{Plan, SEG_BYTES};
+
+/// Reads of which the ones that go astray are among the first.
+pub(crate) const READ_FAULTS_WITHIN: u64 = 300;
 
 /// What outlives a store that loses power.
 #[derive(Clone, Debug)]
@@ -66,7 +71,16 @@ impl Ground {
     ///
     /// This is the one place where a check of structures is called from.
     pub(crate) async fn check(&self) -> Vec<String> {
-        Vec::new()
+        let Self::Disk(disk) = self else {
+            return Vec::new();
+        };
+        match check::check(&checked(disk), Depth::Data).await {
+            Ok(report) => {
+                let findings = report.findings.iter();
+                findings.map(|found| format!("{found:?}")).collect()
+            }
+            Err(error) => vec![error.to_string()],
+        }
     }
 
     /// Has a call fail, `after` others of its kind.
@@ -74,6 +88,16 @@ impl Ground {
         match self {
             Self::Disk(disk) => disk.plan(kind, after, fault),
             Self::Fake(_) => {}
+        }
+    }
+
+    /// Lets reads that are planned to go astray do so now, where they do no harm. While a store is
+    /// opened one could make the log seem to end before its end, and nobody could tell.
+    pub(crate) async fn use_up_reads(&self) {
+        let Self::Disk(disk) = self else { return };
+        for _ in 0..READ_FAULTS_WITHIN {
+            let at = Extent::between(0, BLOCK as u64);
+            drop(disk.read(at, Buf::new(BLOCK)).await);
         }
     }
 
@@ -103,6 +127,14 @@ macro_rules! either {
 impl Subject {
     pub(crate) async fn close(&self) -> Result<(), StoreError> {
         either!(Self::Store, self, store => store.close().await)
+    }
+
+    /// How full it is, for people.
+    pub(crate) fn usage(&self) -> String {
+        match self {
+            Self::Store(store) => format!("{:?}", store.usage()),
+            Self::Fake(_) => String::new(),
+        }
     }
 
     /// How often garbage collection has visited everything.

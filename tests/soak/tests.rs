@@ -78,3 +78,36 @@ fn a_seed_repeats_to_the_last_event() {
         assert_ne!(digest(1), digest(2));
     }
 }
+
+#[test]
+fn the_store_keeps_its_promises() {
+    let tally = run_all(1..=150, store());
+    for what in ["passes of garbage collection", "power losses", "recoveries"] {
+        assert!(tally.of(what) > 10, "there were no {what}");
+    }
+}
+
+#[test]
+#[cfg(debug_assertions)]
+fn a_store_that_breaks_a_promise_is_caught() {
+    use bedplate::store::Sabotage;
+    let sabotaged: [(fn(&mut bedplate::store::Tuning), &str); 3] = [
+        (
+            |tuning| tuning.sabotage = Some(Sabotage::FlushEarly),
+            "flush",
+        ),
+        (
+            |tuning| tuning.sabotage = Some(Sabotage::ReuseEarly),
+            "reuse",
+        ),
+        (
+            |tuning| tuning.sabotage = Some(Sabotage::SkipMoves),
+            "moves",
+        ),
+    ];
+    for (sabotage, name) in sabotaged {
+        let found = caught(Kindof::Store(sabotage), WORLDS);
+        let (seed, why) = found.unwrap_or_else(|| panic!("{name} was not caught"));
+        println!("{name}: seed {seed}: {why}");
+    }
+}

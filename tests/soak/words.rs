@@ -50,7 +50,7 @@ impl Words {
             if word == "--help" || word == "-h" {
                 return Ok(None);
             }
-            let value = || words.next().ok_or(format!("{word} wants a number"));
+            let value = || words.next().ok_or_else(|| format!("{word} wants a number"));
             let number = |text: String| {
                 let parsed = text.parse::<u64>();
                 parsed.map_err(|_| format!("{word} {text}: not a number"))

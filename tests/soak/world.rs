@@ -21,7 +21,7 @@ use super::deeds::Deed;
 use super::fake::{Bug, FakeMedium};
 use super::oracle::Oracle;
 use super::plan::Plan;
-use super::subject::{Ground, Handle, Subject};
+use super::subject::{Ground, Handle, READ_FAULTS_WITHIN, Subject};
 use super::tree::TreeId;
 use super::verify;
 
@@ -125,6 +125,9 @@ async fn live(
     mut chance: Chance,
     is_last: bool,
 ) -> Option<End> {
+    if plan.faults && plan.astray {
+        ground.use_up_reads().await;
+    }
     let recovering = recover(&plan, ground, &oracle);
     let subject = match !is_last && chance.one_in(4) {
         false => recovering.await?,
@@ -166,11 +169,16 @@ async fn live(
 
 /// Opens the store and looks at all of it. Nothing if a fault that was planned befell that.
 async fn recover(plan: &Plan, ground: &Ground, oracle: &Rc<RefCell<Oracle>>) -> Option<Subject> {
-    let wrong = ground.check().await;
+    // A fault that is planned would befall the check.
+    let wrong = match plan.faults {
+        true => Vec::new(),
+        false => ground.check().await,
+    };
     assert!(wrong.is_empty(), "the structure: {}", wrong.join("; "));
     let mut tries = 0;
     let subject = loop {
-        match ground.open(plan.tuning).await {
+        let opened = env::timeout(STANDSTILL, ground.open(plan.tuning)).await;
+        match opened.expect("the store opens some time") {
             Ok(subject) => break subject,
             Err(error) => {
                 let excused = plan.faults && tries < 12;
@@ -272,12 +280,14 @@ impl Life {
         for _ in 0..chance.between(1, 2) {
             let kind = chance.pick(&[Kind::Read, Kind::Write, Kind::Flush]);
             let fault = match (kind, chance.below(4)) {
-                (Kind::Read, 0) => Fault::Misdirect(4096 * chance.between(1, 64)),
+                (Kind::Read, _) if self.plan.astray => {
+                    Fault::Misdirect(4096 * chance.between(1, 64))
+                }
                 (Kind::Write, 0) => Fault::NoSpace,
                 (_, 1) => Fault::TimeOutAfter,
                 _ => Fault::Fail,
             };
-            ground.plan_fault(kind, chance.small(300), fault);
+            ground.plan_fault(kind, chance.small(READ_FAULTS_WITHIN), fault);
             self.oracle.borrow_mut().tally.count("faults planned");
         }
     }

@@ -1,7 +1,7 @@
 //! Space: who may take how many of the last free segments.
 //!
-//! A log store needs space to make space, and to be opened after a crash. The last two fifths of the
-//! reserve are for checkpoints, which record what was freed, and for opening, which takes a log and
+//! A log store needs space to make space, and to be opened after a crash. The last two fifths of
+//! the reserve are for checkpoints, which record what was freed, and for opening, which takes a log and
 //! makes a checkpoint; a segment above that is for trims, which a full store must still take; the
 //! rest is for garbage collection, which moves what is still needed. Writes may take none of it,
 //! and they are admitted before they are acknowledged.

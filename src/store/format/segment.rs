@@ -55,13 +55,19 @@ pub struct SegInfo {
 }
 
 impl Seq {
+    /// How many mounts there can be.
+    pub const EPOCHS: u32 = 1 << 24;
+
+    /// How many segments can ever be taken.
+    pub const COUNTERS: u64 = 1 << COUNTER_BITS;
+
     /// The number of what mount `epoch` took as number `counter` of all; 24 and 40 bits.
     ///
     /// # Panics
     /// If one of them is larger.
     pub fn new(epoch: u32, counter: u64) -> Self {
-        assert!(epoch < 1 << 24, "epoch {epoch}");
-        assert!(counter < 1 << COUNTER_BITS, "counter {counter}");
+        assert!(epoch < Self::EPOCHS, "epoch {epoch}");
+        assert!(counter < Self::COUNTERS, "counter {counter}");
         Self(u64::from(epoch) << COUNTER_BITS | counter)
     }
 
@@ -82,7 +88,7 @@ impl Seq {
 
     /// Which of all segments ever taken it is.
     pub const fn counter(self) -> u64 {
-        self.0 & ((1 << COUNTER_BITS) - 1)
+        self.0 & (Self::COUNTERS - 1)
     }
 }
 

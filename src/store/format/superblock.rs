@@ -136,6 +136,9 @@ impl Superblock {
     /// # Errors
     /// Why it is none.
     pub fn decode(slot: usize, from: &[u8]) -> Result<Self, Unusable> {
+        if from.len() < BYTES {
+            return Err(Unusable::Damaged("it is cut off"));
+        }
         if from[..8] != *MAGIC {
             return Err(Unusable::Foreign);
         }
@@ -186,8 +189,19 @@ impl Superblock {
         if read.slot() != slot {
             return Err(Unusable::Damaged("it belongs into another slot"));
         }
+        read.check_numbers()?;
         read.check_places()?;
         Ok(read)
+    }
+
+    /// Sequence numbers are made of these, so they must leave room for one more.
+    fn check_numbers(&self) -> Result<(), Unusable> {
+        if self.epoch >= Seq::EPOCHS || self.next_counter > Seq::COUNTERS {
+            return Err(Unusable::Damaged(
+                "more mounts or segments than there are numbers for",
+            ));
+        }
+        Ok(())
     }
 
     /// Places outside the store would be followed, so they are refused here.

@@ -92,6 +92,9 @@ impl Trailer {
     /// How long the trailer of the segment numbered `seq` is whose last [`FOOTER_BYTES`] bytes are
     /// `footer`, if it has one.
     pub fn peek(seq: Seq, seg_bytes: u32, footer: &[u8]) -> Option<usize> {
+        if footer.len() != FOOTER_BYTES {
+            return None;
+        }
         let mine = u32_at(footer, 0) == MAGIC && u64_at(footer, 8) == seq.bits();
         let bytes = bytes_for(u32_at(footer, 16) as usize);
         (mine && bytes <= seg_bytes as usize).then_some(bytes)
