@@ -72,6 +72,8 @@ impl Oracle {
         let mut tree = Tree::new(name, of.bytes, Rc::clone(&of.clusters));
         tree.write_through = of.write_through;
         tree.of = Some(volume);
+        // What is done to it locks its volume.
+        tree.locked = false;
         tree.state = State::Coming(Some(volume));
         self.add(tree)
     }

@@ -19,6 +19,9 @@ use super::tree::{State, Tree, TreeId};
 /// been done in part.
 const BLOCKS_AT_ONCE: u64 = 4;
 
+/// How much of a store's room must be in use before it may say that it is full, in per cent.
+const FULL_PERCENT: u64 = 40;
+
 /// Everything that is known of a store.
 #[derive(Default)]
 pub(crate) struct Oracle {
@@ -39,6 +42,8 @@ pub(crate) struct Oracle {
     pub(crate) is_broken: bool,
     /// Whether the store is being closed.
     pub(crate) is_closing: bool,
+    /// What the store has room for, in bytes, without what it keeps back and keeps open.
+    pub(crate) room: u64,
     pub(crate) tally: Tally,
     pub(crate) digest: Digest,
 }
@@ -87,6 +92,13 @@ impl Oracle {
         &self.trees[&id]
     }
 
+    /// Whether an admin operation on a tree or its volume is under way.
+    pub(crate) fn is_locked(&self, id: TreeId) -> bool {
+        let is_locked = |id: &TreeId| self.trees.get(id).is_none_or(|tree| tree.locked);
+        let of = self.trees.get(&id).and_then(|tree| tree.of);
+        is_locked(&id) || of.is_some_and(|of| is_locked(&of))
+    }
+
     /// What an error says about the operation: whether it may still have happened. Errors need a
     /// reason.
     pub(super) fn judge(&mut self, what: &str, excused: bool, error: Error) -> bool {
@@ -94,7 +106,9 @@ impl Oracle {
         match error {
             Error::Refused(Refusal::NoSpace) if !self.is_broken => {
                 self.tally.count("refused for lack of space");
-                assert!(self.is_nearly_full(), "{what}: no space, and much is free");
+                let (used, room) = (self.used(), self.room);
+                let is_fair = used * 100 >= room * FULL_PERCENT;
+                assert!(is_fair, "{what}: no space; in use are {used} of {room}");
                 false
             }
             _ if excused || self.is_closing || self.is_broken => {
@@ -404,8 +418,8 @@ impl Oracle {
         self.floor
     }
 
-    /// Whether the store may say that it is full: what is live is most of what there is room for.
-    fn is_nearly_full(&self) -> bool {
+    /// How much a store needs for what is live, in bytes: every content once, and nodes.
+    fn used(&self) -> u64 {
         let mut live = BTreeSet::new();
         let mut leaves = 0;
         for tree in self.trees.values() {
@@ -417,8 +431,7 @@ impl Oracle {
         }
         // A leaf that changes is in the old checkpoint and in the new one, with a node above it in
         // volumes as sparse as these.
-        let used = (live.len() as u64 + 4 * leaves) * (BLOCK as u64 + 32);
-        used * 100 >= self.tally.room * 40
+        (live.len() as u64 + 4 * leaves) * (BLOCK as u64 + 32)
     }
 }
 

@@ -103,9 +103,10 @@ impl Plan {
         SYSTEM_BYTES + self.segments * SEG_BYTES
     }
 
-    /// What the store has room for, in bytes.
-    pub(crate) fn room(&self) -> u64 {
-        self.segments * SEG_BYTES
+    /// What the store has room for, in bytes, if it keeps back so many: without the segments that
+    /// are being written to by the log, by checkpoints and by garbage collection.
+    pub(crate) fn room(&self, reserve: u64) -> u64 {
+        (self.segments * SEG_BYTES).saturating_sub(reserve + 8 * SEG_BYTES)
     }
 }
 

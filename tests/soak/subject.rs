@@ -129,6 +129,14 @@ impl Subject {
         either!(Self::Store, self, store => store.close().await)
     }
 
+    /// What it keeps back for itself, in bytes.
+    pub(crate) fn reserve(&self) -> u64 {
+        match self {
+            Self::Store(store) => store.usage().reserve,
+            Self::Fake(_) => 0,
+        }
+    }
+
     /// How full it is, for people.
     pub(crate) fn usage(&self) -> String {
         match self {

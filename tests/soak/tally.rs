@@ -24,8 +24,6 @@ pub(crate) fn trace(time: u64, what: impl FnOnce() -> String) {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
     counts: BTreeMap<&'static str, u64>,
-    /// What a store of this world has room for, in bytes.
-    pub(crate) room: u64,
 }
 
 impl Tally {

@@ -22,6 +22,7 @@ use super::fake::{Bug, FakeMedium};
 use super::oracle::Oracle;
 use super::plan::Plan;
 use super::subject::{Ground, Handle, READ_FAULTS_WITHIN, Subject};
+use super::tally::trace;
 use super::tree::TreeId;
 use super::verify;
 
@@ -74,11 +75,7 @@ pub(crate) fn run(seed: u64, kind: Kindof, oracle: &Rc<RefCell<Oracle>>) {
             Ground::Disk(Faulty::new(plan.disk_bytes(), plan.block))
         }
     };
-    {
-        let mut oracle = oracle.borrow_mut();
-        oracle.tally.room = plan.room();
-        oracle.is_broken = plan.faults;
-    }
+    oracle.borrow_mut().is_broken = plan.faults;
     let mut chance = Chance::new(seed, 1);
     let (on, of) = (ground.clone(), plan.clone());
     sim::run(chance.next(), async move {
@@ -95,6 +92,7 @@ pub(crate) fn run(seed: u64, kind: Kindof, oracle: &Rc<RefCell<Oracle>>) {
         });
         let mut oracle = oracle.borrow_mut();
         oracle.lose_power();
+        trace(0, || format!("it ended: {end:?}"));
         match end {
             Some(End::PowerLoss) => {
                 ground.lose_power(&mut |bound| chance.below(bound));
@@ -128,6 +126,7 @@ async fn live(
     if plan.faults && plan.astray {
         ground.use_up_reads().await;
     }
+    trace(0, || format!("a life begins; is it the last? {is_last}"));
     let recovering = recover(&plan, ground, &oracle);
     let subject = match !is_last && chance.one_in(4) {
         false => recovering.await?,
@@ -188,7 +187,11 @@ async fn recover(plan: &Plan, ground: &Ground, oracle: &Rc<RefCell<Oracle>>) -> 
             }
         }
     };
-    oracle.borrow_mut().tally.count("recoveries");
+    {
+        let mut oracle = oracle.borrow_mut();
+        oracle.tally.count("recoveries");
+        oracle.room = plan.room(subject.reserve());
+    }
     match verify::everything(&subject, oracle).await {
         Ok(()) => Some(subject),
         Err(_) => {
@@ -222,8 +225,8 @@ impl Life {
             Err(error) => {
                 let oracle = self.oracle.borrow();
                 let excused = oracle.is_broken || oracle.is_closing;
-                let locked = oracle.trees.get(&tree).is_none_or(|tree| tree.locked);
-                assert!(excused || locked, "{name} cannot be used: {error}");
+                let is_locked = oracle.is_locked(tree);
+                assert!(excused || is_locked, "{name} cannot be used: {error}");
                 None
             }
         }
@@ -287,7 +290,11 @@ impl Life {
                 (_, 1) => Fault::TimeOutAfter,
                 _ => Fault::Fail,
             };
-            ground.plan_fault(kind, chance.small(READ_FAULTS_WITHIN), fault);
+            let after = chance.small(READ_FAULTS_WITHIN) - 1;
+            trace(0, || {
+                format!("planned: after {after} more {kind:?}: {fault:?}")
+            });
+            ground.plan_fault(kind, after, fault);
             self.oracle.borrow_mut().tally.count("faults planned");
         }
     }
