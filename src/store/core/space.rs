@@ -1,16 +1,16 @@
 //! Space: who may take how many of the last free segments.
 //!
 //! A log store needs space to make space, and to be opened after a crash. The last two fifths of
-//! the reserve are for checkpoints, which record what was freed, and for opening, which takes a log and
-//! makes a checkpoint; a segment above that is for trims, which a full store must still take; the
-//! rest is for garbage collection, which moves what is still needed. Writes may take none of it,
-//! and they are admitted before they are acknowledged.
+//! the reserve are for checkpoints, which record what was freed, and for opening, which takes a log
+//! and makes a checkpoint; a segment above that is for trims, which a full store must still take;
+//! the rest is for garbage collection, which moves what is still needed. Writes may take none of
+//! it, and they are admitted before they are acknowledged.
 //!
 //! The reserve is a sixteenth of the store. What a pass of garbage collection moves has to fit it,
 //! and a pass changes up to every leaf of the map, which is a 512th of the store to be written:
-//! where segments are 93 per cent full, a pass that moves less than 2.7 per cent of the store
-//! gains less than its checkpoint costs. With a reserve of 3 per cent a store that was 90 per cent
-//! full came to a halt under uniform overwriting, and with 5 per cent under skewed.
+//! where segments are 93 per cent full, a pass that moves less than 2.7 per cent of the store gains
+//! less than its checkpoint costs. With a reserve of 3 per cent a store that was 90 per cent full
+//! came to a halt under uniform overwriting, and with 5 per cent under skewed.
 
 use super::Core;
 use crate::base::{Error, Refusal};
