@@ -57,15 +57,18 @@ impl Shell {
     /// 3. Flush: all of that, and the log up to where the checkpoint goes on, is durable.
     /// 4. The superblock, into a slot that is not the last one's; flush. A stop leaves the old or
     ///    the new one valid, and both lead to durable trees.
-    /// 5. What only the old one needed is free.
+    /// 5. Its copy, which the next flush makes durable.
+    /// 6. What only the old one needed is free.
     pub(super) async fn checkpoint(self: &Arc<Self>) -> Result<()> {
         let frozen = self.core().freeze();
         self.pump();
         self.wait_written(frozen.last_batch).await?;
         let (frozen, superblock) = self.write_trees(frozen).await?;
         self.flush_written().await?;
-        self.write_superblock(&superblock).await?;
+        let [first, second] = Superblock::slots(superblock.generation);
+        self.write_superblock(&superblock, first).await?;
         self.flush_written().await?;
+        self.write_superblock(&superblock, second).await?;
         self.core().checkpointed(frozen, superblock);
         self.wake_all();
         Ok(())
@@ -101,13 +104,13 @@ impl Shell {
         Ok(())
     }
 
-    async fn write_superblock(&self, superblock: &Superblock) -> Result<()> {
+    async fn write_superblock(&self, superblock: &Superblock, slot: usize) -> Result<()> {
         let make = || {
-            let mut buf = Buf::new(superblock::BYTES);
-            superblock.encode(&mut buf);
+            let mut buf = Buf::new(superblock::ROOM);
+            superblock.encode(slot, &mut buf);
             buf
         };
-        let offset = Superblock::slot_offset(superblock.slot());
+        let offset = Superblock::slot_offset(slot);
         self.write_firmly(offset, make).await
     }
 

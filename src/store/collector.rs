@@ -1,10 +1,9 @@
 //! Collects garbage while space is short: traverses, moves, and has checkpoints made.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::core::{Collected, Health, Moves, Pass, by_segment};
+use super::core::{Collected, Health, Moves, Pass, Wish, by_segment};
 use super::format::batch::{self, Record, chunk_room};
 use super::format::trailer::{self, Trailer};
 use super::format::{BLOCK, CHUNK_ALIGN, Ptr, Seq, Shape};
@@ -209,15 +208,22 @@ impl Shell {
             let output = collector.outputs.remove(&age).expect("it is there");
             self.seal_output(output).await?;
         }
-        let output = match collector.outputs.entry(age) {
-            Entry::Occupied(open) => open.into_mut(),
-            Entry::Vacant(room) => {
-                let taken = self.core().take_for_moves(age);
-                let no_space = Error::Refused(Refusal::NoSpace);
-                let (seg, seq) = taken.ok_or(no_space)?;
-                room.insert(Output::new(seg, seq))
+        let fits = |output: &Output| output.fits(shape, bytes.len());
+        if !collector.outputs.contains_key(&age) {
+            let wish = match collector.outputs.values().any(fits) {
+                true => Wish::CollectApart,
+                false => Wish::Collect,
+            };
+            if let Some((seg, seq)) = self.core().take_for_moves(wish, age) {
+                collector.outputs.insert(age, Output::new(seg, seq));
             }
+        }
+        // Without a segment for each age, what is moved lies beside what is older or younger.
+        let output = match collector.outputs.contains_key(&age) {
+            true => collector.outputs.get_mut(&age),
+            false => collector.outputs.values_mut().find(|output| fits(output)),
         };
+        let output = output.ok_or(Error::Refused(Refusal::NoSpace))?;
         let new = output.append(self.sealer, old, bytes);
         if output.bytes.len() >= MOVE_BYTES {
             self.write_output(output).await?;

@@ -37,7 +37,7 @@ pub async fn create(backend: Checked, creation: Creation) -> Result<(Shape, Chec
     }
     // Nothing of an older store may be found instead, whenever this is interrupted.
     for slot in 0..SLOTS {
-        let zeroes = Buf::zeroed(superblock::BYTES);
+        let zeroes = Buf::zeroed(superblock::ROOM);
         backend.write(Superblock::slot_offset(slot), zeroes).await?;
     }
     backend.flush().await?;
@@ -85,8 +85,8 @@ fn segment_for(size: u64) -> u32 {
 async fn has_superblock(backend: &Checked) -> Result<bool, StoreError> {
     for slot in 0..SLOTS {
         let offset = Superblock::slot_offset(slot);
-        let at = Extent::between(offset, offset + superblock::BYTES as u64);
-        let bytes = backend.read(at, Buf::new(superblock::BYTES)).await?;
+        let at = Extent::between(offset, offset + superblock::ROOM as u64);
+        let bytes = backend.read(at, Buf::new(superblock::ROOM)).await?;
         let decoded = Superblock::decode(slot, &bytes);
         if !matches!(decoded, Err(superblock::Unusable::Foreign)) {
             return Ok(true);

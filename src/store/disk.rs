@@ -181,6 +181,7 @@ impl Disk {
             match status {
                 Ok(runs) => return Ok(runs),
                 Err(NotMapped::Load(load)) => self.shell.load(load).await?,
+                Err(NotMapped::Paused) => self.until_readable().await,
                 Err(NotMapped::Fail(error)) => return Err(error),
             }
         }
@@ -258,9 +259,16 @@ impl Disk {
             match mapped {
                 Ok(sources) => return Ok(sources),
                 Err(NotMapped::Load(load)) => Box::pin(self.shell.load(load)).await?,
+                Err(NotMapped::Paused) => Box::pin(self.until_readable()).await,
                 Err(NotMapped::Fail(error)) => return Err(error),
             }
         }
+    }
+
+    /// Waits while nothing may be read.
+    async fn until_readable(&self) {
+        let look = || (!self.shell.core().is_unreadable(self.tree)).then_some(());
+        self.shell.changed.wait_for(look).await;
     }
 
     /// Fills in what is in memory; gives the blocks that are not, and where they are.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::format::Malformed;
+use super::format::superblock::Unusable;
 use crate::base::{Error, OpenError};
 
 /// Why something was not done with a store, its volumes or its snapshots.
@@ -74,6 +75,16 @@ impl fmt::Display for StoreError {
 }
 
 impl std::error::Error for StoreError {}
+
+impl From<(usize, Unusable)> for StoreError {
+    fn from((slot, why): (usize, Unusable)) -> Self {
+        match why {
+            Unusable::Foreign => Self::NotAStore,
+            Unusable::Newer(what) => Self::Newer(what),
+            Unusable::Damaged(why) => damaged(format!("superblock slot {slot}"), Malformed(why)),
+        }
+    }
+}
 
 /// `what` at its place is not what it should be.
 pub(super) fn damaged(what: impl fmt::Display, Malformed(why): Malformed) -> StoreError {

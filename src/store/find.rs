@@ -2,50 +2,58 @@
 
 use super::error::{StoreError, damaged};
 use super::format::root::Root;
-use super::format::superblock::{self, SLOTS, Superblock, Unusable};
+use super::format::superblock::{self, SLOTS, Slots, Superblock, Unusable};
 use super::format::{Malformed, Shape};
 use super::shell::read_chunk;
 use crate::backend::{Backend, Checked};
 use crate::base::{Buf, Extent};
 use crate::codec::{Place, Sealer, TAG_BYTES};
 
-/// The newest superblock that opens.
+/// The newest superblock. A copy of one that is damaged is told and not used.
 ///
 /// # Errors
-/// If none does: why.
+/// If none opens, and if both copies of one do not that may have been newer.
 pub(super) async fn newest_superblock(backend: &Checked) -> Result<Superblock, StoreError> {
+    let slots = read_slots(backend).await?;
+    let newest = superblock::choose(&slots)?.clone();
+    for (slot, found) in slots.iter().enumerate() {
+        if let Err(Unusable::Damaged(why)) = found {
+            tracing::warn!(slot, why, "a superblock is damaged; its copy is used");
+        }
+    }
+    Ok(newest)
+}
+
+/// Writes the copy of the newest superblock that is damaged, or that a power loss kept from being
+/// written. The caller's next flush makes it durable.
+///
+/// # Errors
+/// As [`newest_superblock`], or if it cannot be written.
+pub(super) async fn complete_superblock(backend: &Checked) -> Result<(), StoreError> {
+    let slots = read_slots(backend).await?;
+    let newest = superblock::choose(&slots)?;
+    for slot in Superblock::slots(newest.generation) {
+        if slots[slot].as_ref() != Ok(newest) {
+            let mut buf = Buf::new(superblock::ROOM);
+            newest.encode(slot, &mut buf);
+            backend.write(Superblock::slot_offset(slot), buf).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn read_slots(backend: &Checked) -> Result<Slots, StoreError> {
     if backend.geometry().size < Superblock::slot_offset(SLOTS) {
         return Err(StoreError::NotAStore);
     }
-    let mut newest: Option<Superblock> = None;
-    let mut newer = None;
-    let mut broken = None;
-    for slot in 0..SLOTS {
+    let mut slots = superblock::NOTHING;
+    for (slot, found) in slots.iter_mut().enumerate() {
         let offset = Superblock::slot_offset(slot);
-        let at = Extent::between(offset, offset + superblock::BYTES as u64);
-        let bytes = backend.read(at, Buf::new(superblock::BYTES)).await?;
-        match Superblock::decode(slot, &bytes) {
-            Ok(found) => {
-                let is_newer = newest
-                    .as_ref()
-                    .is_none_or(|known| known.generation < found.generation);
-                if is_newer {
-                    newest = Some(found);
-                }
-            }
-            Err(Unusable::Newer(what)) => newer = Some(what),
-            Err(Unusable::Damaged(why)) => broken = Some((slot, why)),
-            Err(Unusable::Foreign) => {}
-        }
+        let at = Extent::between(offset, offset + superblock::ROOM as u64);
+        let bytes = backend.read(at, Buf::new(superblock::ROOM)).await?;
+        *found = Superblock::decode(slot, &bytes);
     }
-    match (newest, newer, broken) {
-        (_, Some(what), _) => Err(StoreError::Newer(what)),
-        (Some(superblock), None, _) => Ok(superblock),
-        (None, None, Some((slot, why))) => {
-            Err(damaged(format!("superblock slot {slot}"), Malformed(why)))
-        }
-        (None, None, None) => Err(StoreError::NotAStore),
-    }
+    Ok(slots)
 }
 
 /// Refuses a backend that the store does not fit.

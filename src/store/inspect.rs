@@ -11,12 +11,12 @@ pub use section::{Inspection, Section};
 
 use super::StoreError;
 use super::check::{
-    Batches, Follow, Source, TrailerFound, Unread, batches, damage, newest, read_page, read_root,
+    Batches, Follow, Source, TrailerFound, Unread, batches, damage, read_page, read_root,
     read_slots, read_trailer,
 };
 use super::format::batch::{At, Header, Kind, Record};
 use super::format::root::{Root, Tree, TreeKind};
-use super::format::superblock::Superblock;
+use super::format::superblock::{Superblock, choose};
 use super::format::trailer::Trailer;
 use super::format::{BLOCK, FANOUT, INFOS_PER_PAGE, Ptr, SegInfo, SegState, Seq};
 use crate::backend::Checked;
@@ -47,7 +47,7 @@ pub enum What {
 pub async fn inspect(backend: &Checked, what: What) -> Result<Inspection, StoreError> {
     let slots = read_slots(backend).await?;
     if what == What::Superblocks {
-        let newest = newest(&slots).map(|newest| newest.generation).ok();
+        let newest = choose(&slots).map(|newest| newest.generation).ok();
         let mut shown = Inspection::default();
         for (slot, found) in slots.iter().enumerate() {
             let section = match found {
@@ -63,7 +63,7 @@ pub async fn inspect(backend: &Checked, what: What) -> Result<Inspection, StoreE
         }
         return Ok(shown);
     }
-    let newest = newest(&slots)?;
+    let newest = choose(&slots)?;
     let source = Source::new(backend, newest.shape, &newest.uuid);
     let look = Look { source, newest };
     match what {

@@ -198,6 +198,11 @@ impl Log {
         let overhead = (batch::HEADER_BYTES + trailer::FOOTER_BYTES + 2 * BLOCK) as u64;
         let room = u64::from(self.shape.seg_bytes()) - overhead - block;
         let bytes = blocks as u64 * block + records as u64 * record;
+        let used = self.shape.round_up(self.offset + self.open_bytes(0, 0));
+        let used = u64::from(used) + (self.entries.len() * trailer::ENTRY_BYTES) as u64;
+        if used + bytes <= room {
+            return 0;
+        }
         u32::try_from(bytes / room + 1).expect("a request is smaller than a disk")
     }
 

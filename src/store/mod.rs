@@ -112,6 +112,7 @@ impl Store {
     pub async fn open(backend: Checked, tuning: Tuning) -> Result<Arc<Self>, StoreError> {
         let recovered = recover::recover(&backend, tuning).await?;
         let core = Core::new(recovered, tuning).ok_or(StoreError::NoSpace)?;
+        find::complete_superblock(&backend).await?;
         let shell = Shell::new(backend, core);
         shell.checkpoint().await?;
         env::spawn(Arc::clone(&shell).keep_checkpointing());

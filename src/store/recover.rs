@@ -91,6 +91,10 @@ pub(super) async fn recover(backend: &Checked, tuning: Tuning) -> Result<Recover
         .max();
     let counter = recovery.counter.max(newest.unwrap_or(0)) + 1;
     let epoch = superblock.epoch + 1;
+    if epoch >= Seq::EPOCHS {
+        let what = "it was opened as often as can be counted; export its volumes to another";
+        return Err(StoreError::Invalid(what.to_owned()));
+    }
     recovery.table.resume(epoch, counter, superblock.cursor);
     if recovery.batches > 0 {
         tracing::info!(batches = recovery.batches, "replayed the log");

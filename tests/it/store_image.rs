@@ -8,7 +8,7 @@ use bedplate::base::Buf;
 use bedplate::codec::{Place, Sealer, TAG_BYTES};
 use bedplate::store::format::batch::{Header, Kind, RECORD_BYTES, Record, Successor, chunk_room};
 use bedplate::store::format::root::{Properties, Root, Tree, TreeKind};
-use bedplate::store::format::superblock::{self, LogPosition, RootRef, SLOTS, Superblock};
+use bedplate::store::format::superblock::{self, LogPosition, RootRef, Superblock};
 use bedplate::store::format::trailer::{self, Entry, Trailer};
 use bedplate::store::format::{
     BLOCK, Codec, FANOUT, INFO_BYTES, INFOS_PER_PAGE, Ptr, SEALED_BLOCK, SegInfo, SegState, Seq,
@@ -425,17 +425,16 @@ impl StoreImage {
             key: 0,
         };
         self.superblock.next_counter = self.next_counter;
-        for back in (0..SLOTS as u64).rev() {
+        for back in [1, 0] {
             let mut superblock = self.superblock.clone();
             superblock.generation -= back;
             if back > 0 {
                 (self.older)(&mut superblock);
             }
-            let mut bytes = vec![0; superblock::BYTES];
-            superblock.encode(&mut bytes);
-            let slot = Superblock::slot_offset(superblock.slot());
-            let slot = usize::try_from(slot).expect("small");
-            self.bytes[slot..slot + superblock::BYTES].copy_from_slice(&bytes);
+            for slot in Superblock::slots(superblock.generation) {
+                let at = usize::try_from(Superblock::slot_offset(slot)).expect("small");
+                superblock.encode(slot, &mut self.bytes[at..at + superblock::ROOM]);
+            }
         }
         Sealed {
             superblock: self.superblock,

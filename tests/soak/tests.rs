@@ -87,6 +87,45 @@ fn the_store_keeps_its_promises() {
     }
 }
 
+/// Worlds that once broke a promise, and which.
+const ONCE_BROKEN: [(u64, &str); 8] = [
+    (
+        214,
+        "segments of a checkpoint under way were taken for empty",
+    ),
+    (633, "after a crash there was no space to open the store"),
+    (1093, "there was no space for a checkpoint"),
+    (
+        20598,
+        "a rollback was seen, a flush came after, and a power loss undid it",
+    ),
+    (
+        21462,
+        "hardly used segments of metadata were never emptied, so discards found no space",
+    ),
+    (
+        23130,
+        "moved blocks took the segments of discards, one for each age",
+    ),
+    (
+        24704,
+        "a segment that was nearly full kept what is moved from getting another",
+    ),
+    (
+        26211,
+        "a misdirected read of the newest superblock brought the one before back",
+    ),
+];
+
+#[test]
+fn worlds_that_were_broken_once_are_not_again() {
+    for (seed, promise) in ONCE_BROKEN {
+        if let Some(why) = report::run(seed, store()).violation {
+            panic!("seed {seed}: {why}; once: {promise}");
+        }
+    }
+}
+
 #[test]
 #[cfg(debug_assertions)]
 fn a_store_that_breaks_a_promise_is_caught() {

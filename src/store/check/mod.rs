@@ -43,7 +43,7 @@ pub use report::{Finding, LiveBytes, LogSummary, Progress, Report, SegmentCounts
 pub(super) use layout::{Batches, TrailerFound, batches, read_trailer};
 pub(super) use log::Follow;
 pub(super) use source::{Source, Unread};
-pub(super) use superblocks::{damage, newest, read_slots};
+pub(super) use superblocks::{damage, read_slots};
 pub(super) use table::{read_page, read_root};
 
 use super::StoreError;

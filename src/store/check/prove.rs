@@ -15,7 +15,7 @@ use crate::backend::{Backend, Checked};
 use crate::codec::TAG_BYTES;
 use crate::store::StoreError;
 use crate::store::format::root::Root;
-use crate::store::format::superblock::Superblock;
+use crate::store::format::superblock::{self, Superblock};
 use crate::store::format::{Ptr, SegState, Seq};
 
 /// Segments that opening a store takes at least: two for the log, one for the checkpoint.
@@ -29,7 +29,7 @@ pub(super) async fn prove(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Report, StoreError> {
     let slots = superblocks::read_slots(backend).await?;
-    let newest = superblocks::newest(&slots)?;
+    let newest = superblock::choose(&slots)?;
     let mut findings = Findings::new(limits.findings);
     superblocks::prove(&slots, newest, backend.geometry().size, &mut findings);
     let source = Source::new(backend, newest.shape, &newest.uuid);

@@ -4,10 +4,7 @@ use super::report::Findings;
 use crate::backend::{Backend, Checked};
 use crate::base::{Buf, Extent};
 use crate::store::StoreError;
-use crate::store::format::superblock::{self, SLOTS, Superblock, Unusable};
-
-/// What each slot holds.
-pub(in crate::store) type Slots = [Result<Superblock, Unusable>; SLOTS];
+use crate::store::format::superblock::{self, Slots, Superblock, Unusable};
 
 /// Reads all slots.
 ///
@@ -15,10 +12,10 @@ pub(in crate::store) type Slots = [Result<Superblock, Unusable>; SLOTS];
 /// If one cannot be read, since it may be the newest.
 pub(in crate::store) async fn read_slots(backend: &Checked) -> Result<Slots, StoreError> {
     let geometry = backend.geometry();
-    let mut slots = [const { Err(Unusable::Foreign) }; SLOTS];
+    let mut slots = superblock::NOTHING;
     for (slot, found) in slots.iter_mut().enumerate() {
         let start = Superblock::slot_offset(slot);
-        let at = Extent::between(start, start + superblock::BYTES as u64);
+        let at = Extent::between(start, start + superblock::ROOM as u64);
         if !at.fits(geometry.size) {
             return Err(StoreError::NotAStore);
         }
@@ -29,59 +26,53 @@ pub(in crate::store) async fn read_slots(backend: &Checked) -> Result<Slots, Sto
     Ok(slots)
 }
 
-/// The superblock that counts.
-///
-/// # Errors
-/// If there is none, or if one is of a newer version: it may be newer in time, too.
-pub(in crate::store) fn newest(slots: &Slots) -> Result<&Superblock, StoreError> {
-    let mut reason = StoreError::NotAStore;
-    for slot in slots {
-        match slot {
-            Err(Unusable::Newer(what)) => return Err(StoreError::Newer(*what)),
-            Err(Unusable::Damaged(why)) => {
-                reason = StoreError::Damaged(format!("every superblock: {why}"));
-            }
-            Ok(_) | Err(Unusable::Foreign) => {}
-        }
-    }
-    let valid = slots.iter().flatten();
-    valid.max_by_key(|read| read.generation).ok_or(reason)
-}
-
-/// Proves that the slots hold the superblocks that were written before `newest`.
+/// Proves that the slots hold `newest`, and the superblock that was written before it.
 pub(super) fn prove(
     slots: &Slots,
     newest: &Superblock,
     backend_bytes: u64,
     findings: &mut Findings,
 ) {
+    let [first, second] = Superblock::slots(newest.generation);
     if newest.shape.bytes() > backend_bytes {
         let (ends, needed) = (backend_bytes, newest.shape.bytes());
         let what = format!("it ends at byte {ends}, the store at byte {needed}");
         findings.add("I1", "the backend", what);
     }
     if newest.log.seq.epoch() > newest.epoch || newest.root.seq.epoch() > newest.epoch {
-        let place = place(newest.slot());
-        findings.add("I1", place, "it leads into segments of a mount to come");
+        findings.add(
+            "I1",
+            place(first),
+            "it leads into segments of a mount to come",
+        );
     }
-    for back in 1..SLOTS as u64 {
-        // The first that is written is generation 1.
-        let generation = match newest.generation.checked_sub(back) {
-            None | Some(0) => continue,
-            Some(generation) => generation,
+    // A power loss may have come between the copies: then the second is two generations older.
+    for (slot, is_second) in [(first, false), (second, true)] {
+        let older = newest.generation.saturating_sub(2);
+        let is_cut_off = match &slots[slot] {
+            Ok(copy) if copy == newest => continue,
+            Ok(copy) => precedes(copy, newest, older),
+            Err(Unusable::Foreign) if older == 0 => Ok(()),
+            Err(why) => Err(damage(*why)),
         };
-        #[expect(clippy::cast_possible_truncation, reason = "below four")]
-        let slot = (generation % SLOTS as u64) as usize;
-        // The slot that is written next may hold what a power loss left of it.
-        let is_next = back == SLOTS as u64 - 1;
-        match &slots[slot] {
-            Ok(older) => {
-                if let Err(what) = precedes(older, newest, generation) {
-                    findings.add("I1", place(slot), what);
+        match is_cut_off {
+            Ok(()) if is_second => {}
+            Ok(()) => findings.add("I1", place(slot), "its copy is newer"),
+            Err(what) => findings.add("I1", place(slot), what),
+        }
+    }
+    // The first that is written is generation 1.
+    if newest.generation > 1 {
+        let before = newest.generation - 1;
+        for slot in Superblock::slots(before) {
+            match &slots[slot] {
+                Ok(older) => {
+                    if let Err(what) = precedes(older, newest, before) {
+                        findings.add("I1", place(slot), what);
+                    }
                 }
+                Err(why) => findings.add("I1", place(slot), damage(*why)),
             }
-            Err(_) if is_next => {}
-            Err(why) => findings.add("I1", place(slot), damage(*why)),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! for and waits for before it answers. Where a write that follows would make no sense without the
 //! operation, writes to the volume wait for that checkpoint too.
 
-use super::{Core, TreeState};
+use super::{Core, Pause, TreeState};
 use crate::store::format::Shape;
 use crate::store::format::root::{Properties, TREES_MAX, TreeKind};
 use crate::store::map::Ref;
@@ -68,7 +68,7 @@ impl Core {
             root: Ref::HOLE,
             created: now,
             properties,
-            busy: false,
+            pause: Pause::Nothing,
         });
         Ok(())
     }
@@ -123,7 +123,7 @@ impl Core {
             root = Ref::slot(slot);
         }
         let tree = self.tree(id);
-        (tree.root, tree.height, tree.size, tree.busy) = (root, height, size, true);
+        (tree.root, tree.height, tree.size, tree.pause) = (root, height, size, Pause::Writes);
         Ok(())
     }
 
@@ -153,7 +153,7 @@ impl Core {
             kind: TreeKind::Volume,
             name: to.volume_name().to_owned(),
             created: now,
-            busy: false,
+            pause: Pause::Nothing,
             ..from
         });
         Ok(())
@@ -186,7 +186,7 @@ impl Core {
                 kind: TreeKind::Snapshot,
                 name: name.snapshot_name().unwrap_or_default().to_owned(),
                 created: now,
-                busy: false,
+                pause: Pause::Nothing,
                 ..volume
             });
         }
@@ -203,7 +203,7 @@ impl Core {
         self.nodes.freeze();
         let volume = self.tree(from.parent);
         (volume.root, volume.height) = (from.root, from.height);
-        (volume.size, volume.busy) = (from.size, true);
+        (volume.size, volume.pause) = (from.size, Pause::Everything);
         Ok(())
     }
 

@@ -9,7 +9,7 @@
 //! A stop before the superblock is durable leaves the last checkpoint as it was: nothing that it
 //! leads to has been overwritten, since all of this goes to places that were free in it.
 
-use super::{Core, TreeState, root_of, superblock_after};
+use super::{Core, Pause, TreeState, root_of, superblock_after};
 use crate::base::Buf;
 use crate::codec::TAG_BYTES;
 use crate::store::format::batch::Successor;
@@ -46,9 +46,11 @@ pub(in crate::store) struct Run {
 }
 
 /// Where metadata is written next.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct MetaCursor {
     open: Option<(u32, Seq, u32)>,
+    /// The segments that the checkpoint under way has written to.
+    under_way: Vec<u32>,
 }
 
 impl Run {
@@ -100,6 +102,7 @@ impl Core {
         self.table.freeze();
         self.changed = false;
         self.checkpoints.begun += 1;
+        self.meta.under_way = self.meta.open.iter().map(|(seg, ..)| *seg).collect();
         Frozen {
             number: self.checkpoints.begun,
             generation: self.nodes.freeze(),
@@ -213,10 +216,13 @@ impl Core {
             self.nodes.forget(|seg| freed.contains(&seg));
         }
         self.superblock = superblock;
+        self.meta.under_way.clear();
         self.checkpoints.done = frozen.number;
         let waiting = self.checkpoints.asked > frozen.number;
-        for tree in self.trees.values_mut() {
-            tree.busy &= waiting;
+        if !waiting {
+            for tree in self.trees.values_mut() {
+                tree.pause = Pause::Nothing;
+            }
         }
     }
 
@@ -263,6 +269,7 @@ impl Core {
         }
         let (seg, seq) = self.table.take(SegState::Meta, 0).ok_or(NoRoom)?;
         self.meta.open = Some((seg, seq, 0));
+        self.meta.under_way.push(seg);
         Ok(empty((seg, seq, 0)))
     }
 
@@ -272,9 +279,11 @@ impl Core {
         self.meta.open = Some((run.seg, run.seq, self.shape().round_up(run.end())));
     }
 
-    /// The segment that metadata is being written to.
-    pub(super) fn open_meta(&self) -> Option<u32> {
-        self.meta.open.map(|(seg, ..)| seg)
+    /// The segments that metadata is being written to. Nodes that a checkpoint under way has put
+    /// there are not known to be there before it is durable.
+    pub(super) fn open_meta(&self) -> impl Iterator<Item = u32> {
+        let open = self.meta.open.iter().map(|(seg, ..)| *seg);
+        open.chain(self.meta.under_way.iter().copied())
     }
 
     /// Where the pages of the segment table and the root blob lie now.

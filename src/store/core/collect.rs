@@ -196,7 +196,7 @@ impl Core {
     ) -> (BTreeSet<u32>, BTreeSet<u32>) {
         let seg_bytes = self.shape().seg_bytes();
         let mut data = Vec::new();
-        let mut leaving = BTreeSet::new();
+        let mut leaving = Vec::new();
         for (seg, info) in self.table.all() {
             let out = spared.contains(&seg) || moved_from.contains(&seg);
             if out || self.table.is_doomed(seg) {
@@ -204,16 +204,16 @@ impl Core {
             }
             match info.state {
                 SegState::Log | SegState::Gc => data.push((info.live, seg)),
-                SegState::Meta if info.live < seg_bytes / 2 => {
-                    leaving.insert(seg);
-                }
+                SegState::Meta if info.live < seg_bytes / 2 => leaving.push((info.live, seg)),
                 _ => {}
             }
         }
         data.sort_unstable();
-        let room = self
-            .allowance(super::space::Wish::Collect)
-            .saturating_sub(1);
+        // One more than the bytes need, since what is moved is divided by age.
+        let room = match self.allowance(super::space::Wish::Collect) {
+            few @ 0..=1 => few,
+            many => many - 1,
+        };
         let mut bytes = (u64::from(room) * u64::from(seg_bytes)).min(self.worth());
         let mut chunks = MOVES_MAX;
         let mut victims = BTreeSet::new();
@@ -233,15 +233,20 @@ impl Core {
         (victims, self.few(leaving))
     }
 
-    /// As many of these metadata segments as the next checkpoint has room for the nodes of.
-    fn few(&self, leaving: BTreeSet<u32>) -> BTreeSet<u32> {
-        let mut nodes = self.reserve.changed_max;
-        let fits = |seg: &u32| {
-            let live = self.table.info(*seg).live as usize / SEALED_BLOCK;
-            nodes = nodes.saturating_sub(live);
-            nodes > 0
+    /// The emptiest of these metadata segments, as many as their nodes fit one segment or what one
+    /// checkpoint has room for.
+    fn few(&self, mut leaving: Vec<(u32, u32)>) -> BTreeSet<u32> {
+        leaving.sort_unstable();
+        let nodes_per_seg = self.shape().seg_bytes() as usize / SEALED_BLOCK;
+        let mut nodes = self.reserve.changed_max.max(nodes_per_seg);
+        let fits = |(live, _): &(u32, u32)| {
+            let more = *live as usize / SEALED_BLOCK;
+            let fits = more <= nodes;
+            nodes = nodes.saturating_sub(more);
+            fits
         };
-        leaving.into_iter().take_while(fits).collect()
+        let few = leaving.into_iter().take_while(fits);
+        few.map(|(_, seg)| seg).collect()
     }
 
     /// How much one pass moves at most, in bytes: a tenth of the store, so that it ends and space
@@ -354,7 +359,28 @@ impl Core {
                 self.changed = true;
             }
         }
+        let leaves = seen[0].iter().map(|(_, new)| *new).collect();
+        self.count_entries(traversal, leaves);
         Ok(())
+    }
+
+    /// Counts what these different nodes for one leaf lead to. Two of them may lead to the same
+    /// place at the same block, and that counts once.
+    fn count_entries(&mut self, traversal: &mut Traversal, leaves: Vec<Ref>) {
+        let mut places: Vec<u64> = Vec::with_capacity(leaves.len() * FANOUT);
+        for leaf in leaves {
+            let node = self.nodes.get(leaf, 0).expect("visited before");
+            places.extend(node.iter().filter(|bits| **bits != 0));
+        }
+        places.sort_unstable();
+        places.dedup();
+        for bits in places {
+            let ptr = Ptr::from_bits(bits);
+            traversal.gain(ptr, room(ptr));
+            if traversal.victims.contains(&ptr.seg()) {
+                traversal.listed.insert(ptr);
+            }
+        }
     }
 
     /// Visits the node `at` and what is below it on the way to `leaf`; gives what it is now.
@@ -417,10 +443,6 @@ impl Core {
                     self.nodes.own_for_all(at, 0)
                 });
                 self.nodes.entries(slot)[index] = new.bits();
-            }
-            traversal.gain(new, room(new));
-            if traversal.victims.contains(&new.seg()) {
-                traversal.listed.insert(new);
             }
         }
         slot.map_or(at, Ref::slot)

@@ -28,6 +28,7 @@ use crate::codec::Sealer;
 pub(super) use chores::Frozen;
 pub(super) use collect::{Collected, Moves, Pass, Traversal, by_segment};
 pub(super) use read::{NotMapped, Source};
+pub(super) use space::Wish;
 pub(super) use write::{Stall, room};
 
 use chores::MetaCursor;
@@ -45,9 +46,21 @@ pub(super) struct TreeState {
     pub(super) root: Ref,
     pub(super) created: u64,
     pub(super) properties: Properties,
-    /// Writes wait until the next checkpoint is durable, since an operation on the volume as a
-    /// whole becomes durable with that and not with the log.
-    pub(super) busy: bool,
+    /// What waits until the next checkpoint is durable.
+    pub(super) pause: Pause,
+}
+
+/// What of a volume waits until the next checkpoint is durable, since an operation on the volume as
+/// a whole becomes durable with that and not with the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum Pause {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Writes: they might be lost, though flushed, by what a power loss would undo.
+    Writes,
+    /// Reads too: they would see what a power loss may undo though a flush came after.
+    Everything,
 }
 
 /// Whether requests are taken.
@@ -206,7 +219,7 @@ impl TreeState {
             root: tree.root.into(),
             created: tree.created,
             properties: tree.properties,
-            busy: false,
+            pause: Pause::Nothing,
         }
     }
 

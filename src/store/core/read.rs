@@ -1,6 +1,6 @@
 //! Reading the map: where the blocks of a volume are right now.
 
-use super::{Core, Load};
+use super::{Core, Load, Pause};
 use crate::base::{Error, Refusal, Status, StatusRun};
 use crate::store::format::{BLOCK, Ptr, Seq};
 use crate::store::log::Piece;
@@ -21,6 +21,8 @@ pub(in crate::store) enum Source {
 pub(in crate::store) enum NotMapped {
     /// A node has to be read first.
     Load(Load),
+    /// A checkpoint has to be made first.
+    Paused,
     /// It cannot be.
     Fail(Error),
 }
@@ -29,7 +31,7 @@ impl Core {
     /// Where `count` blocks from `first` on are.
     ///
     /// # Errors
-    /// What has to be read first, or that there is no such volume any more.
+    /// What has to be done first, or that there is no such volume any more.
     pub(in crate::store) fn map(
         &mut self,
         tree: u32,
@@ -99,9 +101,15 @@ impl Core {
         }
     }
 
+    /// Whether reads of a volume have to wait.
+    pub(in crate::store) fn is_unreadable(&self, tree: u32) -> bool {
+        matches!(self.place_of(tree), Err(NotMapped::Paused))
+    }
+
     fn place_of(&self, tree: u32) -> Result<(crate::store::map::Ref, u8), NotMapped> {
         self.check_health().map_err(NotMapped::Fail)?;
         match self.trees.get(&tree) {
+            Some(tree) if tree.pause == Pause::Everything => Err(NotMapped::Paused),
             Some(tree) => Ok((tree.root, tree.height)),
             None => Err(NotMapped::Fail(Error::Refused(Refusal::Invalid))),
         }

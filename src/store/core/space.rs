@@ -2,9 +2,10 @@
 //!
 //! A log store needs space to make space, and to be opened after a crash. The last two fifths of
 //! the reserve are for checkpoints, which record what was freed, and for opening, which takes a log
-//! and makes a checkpoint; a segment above that is for trims, which a full store must still take;
-//! the rest is for garbage collection, which moves what is still needed. Writes may take none of
-//! it, and they are admitted before they are acknowledged.
+//! and makes a checkpoint. A segment above that is kept for garbage collection alone, so that it
+//! can always begin; then a few for trims, which a full store must still take, and which are given
+//! back once nothing but trims is in them; the rest is for garbage collection again. Writes may
+//! take none of it, and they are admitted before they are acknowledged.
 //!
 //! The reserve is a sixteenth of the store. What a pass of garbage collection moves has to fit it,
 //! and a pass changes up to every leaf of the map, which is a 512th of the store to be written:
@@ -17,6 +18,14 @@ use crate::base::{Error, Refusal};
 use crate::store::format::{SEALED_BLOCK, SegState, Seq, Shape};
 use crate::store::{Tuning, Usage};
 
+/// Segments that garbage collection leaves to trims: one that is being filled and holds written
+/// blocks too, one that is waited for, one more while the first is being freed.
+const TRIM_SEGS: u32 = 3;
+
+/// Segments that checkpoints and an opening have at least: a checkpoint may be under way when power
+/// is lost, and opening takes two for the log and makes a checkpoint, each of up to two.
+const OPENING_SEGS: u32 = 6;
+
 /// How much is kept back.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reserve {
@@ -28,20 +37,22 @@ pub(super) struct Reserve {
 
 /// Who wants a segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Wish {
+pub(in crate::store) enum Wish {
     /// A write.
     Write,
     /// A discard or a writing of zeroes.
     Trim,
-    /// Garbage collection.
+    /// Garbage collection that has no segment to move into.
     Collect,
+    /// Garbage collection that has one, but for what is older or younger.
+    CollectApart,
 }
 
 impl Reserve {
     /// The reserve of a store of this shape.
     pub(super) fn of(shape: Shape, tuning: Tuning) -> Self {
         let usable = shape.segs() - shape.first_seg();
-        let segs = (usable / 16).max(12).min(usable * 2 / 5);
+        let segs = (usable / 16).max(16).min(usable / 2);
         let nodes_per_seg = shape.seg_bytes() as usize / SEALED_BLOCK;
         let by_space = (segs / 5).max(2) as usize * nodes_per_seg / 2;
         let by_memory = tuning.leaf_cache / 2 / SEALED_BLOCK;
@@ -51,16 +62,20 @@ impl Reserve {
         }
     }
 
-    fn fifth(self) -> u32 {
-        (self.segs / 5).max(2)
+    /// What checkpoints and an opening may need.
+    fn opening(self) -> u32 {
+        (self.segs * 2 / 5).max(OPENING_SEGS)
     }
 
-    /// How many segments `wish` must leave.
-    pub(super) fn floor(self, wish: Wish) -> u32 {
+    /// How many of `free` segments `wish` may take.
+    fn allows(self, wish: Wish, free: u32) -> u32 {
+        let opening = self.opening();
+        let above = |floor: u32| free.saturating_sub(floor);
         match wish {
-            Wish::Write => self.segs,
-            Wish::Trim => 2 * self.fifth(),
-            Wish::Collect => 2 * self.fifth() + 1,
+            Wish::Write => above(self.segs),
+            Wish::Trim => above(opening + 1),
+            Wish::Collect => above(opening + 1 + TRIM_SEGS).max(above(opening).min(1)),
+            Wish::CollectApart => above(opening + 1 + TRIM_SEGS),
         }
     }
 }
@@ -68,7 +83,7 @@ impl Reserve {
 impl Core {
     /// How many segments `wish` may take now.
     pub(super) fn allowance(&self, wish: Wish) -> u32 {
-        self.table.free().saturating_sub(self.reserve.floor(wish))
+        self.reserve.allows(wish, self.table.free())
     }
 
     /// Whether `segs` segments may be taken for `wish`.
@@ -86,8 +101,8 @@ impl Core {
     }
 
     /// Takes a segment for what garbage collection moves, if it may have one.
-    pub(in crate::store) fn take_for_moves(&mut self, age: u8) -> Option<(u32, Seq)> {
-        match self.allowance(Wish::Collect) {
+    pub(in crate::store) fn take_for_moves(&mut self, wish: Wish, age: u8) -> Option<(u32, Seq)> {
+        match self.allowance(wish) {
             0 => None,
             _ => self.table.take(SegState::Gc, age),
         }

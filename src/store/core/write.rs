@@ -1,7 +1,7 @@
 //! Writing: the one place where the log and the map change together.
 
 use super::space::Wish;
-use super::{Core, Load};
+use super::{Core, Load, Pause};
 use crate::base::{Error, Refusal};
 use crate::store::format::root::TreeKind;
 use crate::store::format::{BLOCK, Ptr, SEALED_BLOCK};
@@ -129,7 +129,7 @@ impl Core {
         if state.kind != TreeKind::Volume {
             return Err(Stall::Fail(Error::Refused(Refusal::ReadOnly)));
         }
-        if state.busy {
+        if state.pause != Pause::Nothing {
             return Err(Stall::Busy);
         }
         let in_flight = self.tuning.batches_in_flight as u64;

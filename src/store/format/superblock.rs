@@ -5,10 +5,14 @@ use super::fields::{bytes, put, u32_at, u64_at};
 use super::{BLOCK, Malformed, Seq, Shape};
 use crate::codec::{Place, Sealer, TAG_BYTES};
 
-/// How large a superblock is, in bytes.
-pub const BYTES: usize = BLOCK;
+/// How large a superblock is, in bytes: a sector, which is written as a whole or not at all, so
+/// that one which does not open is damaged and was not cut off by a power loss.
+pub const BYTES: usize = 512;
 
-/// How many slots there are. They are written in turn, so the newest is never overwritten.
+/// How many bytes are read and written for it: behind it there are zeroes.
+pub const ROOM: usize = BLOCK;
+
+/// How many slots there are: two copies of the newest superblock, and two of the one before.
 pub const SLOTS: usize = 4;
 
 /// How far apart the slots begin, in bytes.
@@ -88,22 +92,54 @@ pub enum Unusable {
     Damaged(&'static str),
 }
 
+/// What each slot holds.
+pub type Slots = [Result<Superblock, Unusable>; SLOTS];
+
+/// Slots that hold nothing.
+pub const NOTHING: Slots = [const { Err(Unusable::Foreign) }; SLOTS];
+
+/// The superblock that counts.
+///
+/// # Errors
+/// The slot and what is wrong with it: where there is none, where one is of a newer version, which
+/// may be newer in time too, and where both copies are lost of one that may have been newer.
+pub fn choose(slots: &Slots) -> Result<&Superblock, (usize, Unusable)> {
+    let mut reason = (0, Unusable::Foreign);
+    for (slot, found) in slots.iter().enumerate() {
+        match found {
+            Err(why @ Unusable::Newer(_)) => return Err((slot, *why)),
+            Err(why @ Unusable::Damaged(_)) => reason = (slot, *why),
+            Ok(_) | Err(Unusable::Foreign) => {}
+        }
+    }
+    let newest = slots.iter().flatten().max_by_key(|read| read.generation);
+    let newest = newest.ok_or(reason)?;
+    let others = Superblock::slots(newest.generation.wrapping_add(1));
+    let unusable = others.map(|slot| slots[slot].as_ref().err().copied());
+    match unusable {
+        [Some(Unusable::Foreign), Some(Unusable::Foreign)] if newest.generation == 1 => Ok(newest),
+        [Some(Unusable::Damaged(why)), Some(_)] => Err((others[0], Unusable::Damaged(why))),
+        [Some(_), Some(_)] => Err((others[0], Unusable::Damaged("it and its copy are gone"))),
+        _ => Ok(newest),
+    }
+}
+
 impl Superblock {
     /// Where slot `slot` begins, in bytes.
     pub const fn slot_offset(slot: usize) -> u64 {
         slot as u64 * SLOT_STRIDE
     }
 
-    /// The slot that this superblock is written to.
-    pub const fn slot(&self) -> usize {
-        #[expect(clippy::cast_possible_truncation, reason = "below four")]
-        {
-            (self.generation % SLOTS as u64) as usize
-        }
+    /// The slots of the superblock of a generation. The second is written when the first is
+    /// durable, so that a power loss damages one of them at most, and never the generation before.
+    pub const fn slots(generation: u64) -> [usize; 2] {
+        let first = (generation % 2) as usize;
+        [first, first + 2]
     }
 
-    /// Writes the superblock into `to`, [`BYTES`] long.
-    pub fn encode(&self, to: &mut [u8]) {
+    /// Writes the superblock as it lies in `slot` into `to`, [`BYTES`] or more of it.
+    pub fn encode(&self, slot: usize, to: &mut [u8]) {
+        debug_assert!(Self::slots(self.generation).contains(&slot));
         to.fill(0);
         put(to, 0, MAGIC);
         put(to, 8, &VERSION.to_le_bytes());
@@ -128,10 +164,10 @@ impl Superblock {
         put(to, 168, &self.next.seq.bits().to_le_bytes());
         put(to, 176, &self.next.seg.to_le_bytes());
         put(to, 152, &self.created.to_le_bytes());
-        Sealer::new(&self.uuid).close(place(self.slot()), &mut to[..BYTES]);
+        Sealer::new(&self.uuid).close(place(slot), &mut to[..BYTES]);
     }
 
-    /// Reads the superblock in `from`, [`BYTES`] long, which was found in `slot`.
+    /// Reads the superblock in `from`, at least [`BYTES`] long, which was found in `slot`.
     ///
     /// # Errors
     /// Why it is none.
@@ -186,7 +222,7 @@ impl Superblock {
             cursor: u32_at(from, 144),
             created: u64_at(from, 152),
         };
-        if read.slot() != slot {
+        if !Self::slots(read.generation).contains(&slot) {
             return Err(Unusable::Damaged("it belongs into another slot"));
         }
         read.check_numbers()?;
