@@ -4,7 +4,8 @@
 //! blocks, all trees in lockstep: nodes are shared only at the same position, so that a node which
 //! several trees have is seen once and changed for all of them. At each leaf it
 //!
-//! 1. replaces entries into the segments that the pass before has moved,
+//! 1. replaces entries into the segments that the pass before has moved, as long as there is space
+//!    for the nodes that this changes,
 //! 2. counts what is reachable in each segment,
 //! 3. lists what has to be moved out of the next victims, and
 //! 4. takes into memory the nodes that lie in metadata segments which are to be freed, so that the
@@ -223,10 +224,16 @@ impl Core {
             let cost = f64::from(live) * (1.0 + self.leaves_per_move);
             let is_full = cost > f64::from(seg_bytes) * 0.95;
             let most = u64::from(seg_bytes) / SEALED_BLOCK as u64 + 1;
-            if is_full || u64::from(live) > bytes || chunks < most {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "at most two segments"
+            )]
+            let cost = cost as u64;
+            if is_full || cost > bytes || chunks < most {
                 break;
             }
-            bytes -= u64::from(live);
+            bytes -= cost;
             chunks -= most;
             victims.insert(seg);
         }
@@ -425,13 +432,15 @@ impl Core {
     /// Visits the entries of the leaf `at`; gives what it is now.
     fn visit_entries(&mut self, traversal: &mut Traversal, at: Ref) -> Ref {
         let node = *self.nodes.get(at, 0).expect("looked for before");
+        let has_room = self.has_room_for_nodes();
         let mut slot = None;
         for (index, bits) in node.into_iter().enumerate() {
             let old = Ptr::from_bits(bits);
             if old.is_hole() {
                 continue;
             }
-            let is_moved = traversal.moved_from.contains(&old.seg())
+            let is_moved = has_room
+                && traversal.moved_from.contains(&old.seg())
                 && !(self.tuning.breaks(Promise::Moves) && index % 7 == 3);
             let new = match is_moved {
                 true => traversal.moves.get(&bits).copied().unwrap_or(old),

@@ -156,7 +156,7 @@ impl Core {
             reserve: Reserve::of(shape, tuning),
             traversal: None,
             parked: None,
-            leaves_per_move: 0.0,
+            leaves_per_move: 1.0,
             changed: true,
             traffic: Traffic::default(),
         })

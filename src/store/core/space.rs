@@ -108,6 +108,11 @@ impl Core {
         }
     }
 
+    /// Whether there is space for nodes that change because what they lead to has moved.
+    pub(super) fn has_room_for_nodes(&self) -> bool {
+        self.table.free() >= self.reserve.opening()
+    }
+
     /// Whether garbage collection should free some segments, and may hope to.
     pub(in crate::store) fn wants_collection(&self) -> bool {
         let shape = self.shape();
