@@ -82,13 +82,11 @@ impl Shell {
     /// One pass: a traversal, then a checkpoint if that frees something, then the moves that the
     /// next traversal makes known.
     async fn collect(self: &Arc<Self>, collector: &mut Collector) -> Result<()> {
-        let open = collector
-            .outputs
-            .values()
-            .map(|output| output.seg)
-            .collect();
+        let outputs = collector.outputs.values();
+        let room = |output: &Output| output.room(self.shape());
         let pass = Pass {
-            open,
+            open: outputs.clone().map(|output| output.seg).collect(),
+            open_room: outputs.map(room).max().unwrap_or(0),
             ..std::mem::take(&mut collector.pass)
         };
         self.core().begin_traversal(pass);
@@ -158,7 +156,7 @@ impl Shell {
         collector.pass = Pass {
             moves,
             moved_from,
-            open: BTreeSet::new(),
+            ..Pass::default()
         };
         Ok(())
     }
@@ -283,6 +281,13 @@ impl Output {
             bytes: Vec::new(),
             entries: Vec::new(),
         }
+    }
+
+    /// About how many bytes more there is room for.
+    fn room(&self, shape: Shape) -> u32 {
+        let used = self.offset as usize + self.bytes.len() + trailer::bytes_for(self.entries.len());
+        let used = u32::try_from(used).expect("shorter than a segment");
+        shape.seg_bytes().saturating_sub(used)
     }
 
     /// Whether a chunk of `len` bytes leaves room for the trailer.

@@ -68,6 +68,8 @@ pub(in crate::store) struct Pass {
     pub(in crate::store) moved_from: BTreeSet<u32>,
     /// Segments that garbage collection writes to.
     pub(in crate::store) open: BTreeSet<u32>,
+    /// How many bytes there is room for in the emptiest of them.
+    pub(in crate::store) open_room: u32,
 }
 
 /// What a traversal has found.
@@ -91,7 +93,7 @@ impl Core {
         spared.extend(self.open_meta());
         spared.extend(&pass.open);
         let first_counter = self.table.next_counter();
-        let (victims, leaving) = self.choose(&spared, &pass.moved_from);
+        let (victims, leaving) = self.choose(&spared, &pass);
         for page in 0..self.table.pages() {
             let at = self.table_places().nth(page).unwrap_or(Ptr::HOLE);
             if leaving.contains(&at.seg()) {
@@ -190,16 +192,12 @@ impl Core {
 
     /// The segments to be emptied: data segments, the emptiest first, as far as what is in them
     /// fits the space; and metadata segments that are mostly empty.
-    fn choose(
-        &self,
-        spared: &BTreeSet<u32>,
-        moved_from: &BTreeSet<u32>,
-    ) -> (BTreeSet<u32>, BTreeSet<u32>) {
+    fn choose(&self, spared: &BTreeSet<u32>, pass: &Pass) -> (BTreeSet<u32>, BTreeSet<u32>) {
         let seg_bytes = self.shape().seg_bytes();
         let mut data = Vec::new();
         let mut leaving = Vec::new();
         for (seg, info) in self.table.all() {
-            let out = spared.contains(&seg) || moved_from.contains(&seg);
+            let out = spared.contains(&seg) || pass.moved_from.contains(&seg);
             if out || self.table.is_doomed(seg) {
                 continue;
             }
@@ -212,10 +210,10 @@ impl Core {
         data.sort_unstable();
         // One more than the bytes need, since what is moved is divided by age.
         let room = match self.allowance(super::space::Wish::Collect) {
-            few @ 0..=1 => few,
-            many => many - 1,
+            0 => u64::from(pass.open_room),
+            few => u64::from((few - 1).max(1)) * u64::from(seg_bytes),
         };
-        let mut bytes = (u64::from(room) * u64::from(seg_bytes)).min(self.worth());
+        let mut bytes = room.min(self.worth());
         let mut chunks = MOVES_MAX;
         let mut victims = BTreeSet::new();
         for (live, seg) in data {
