@@ -18,8 +18,10 @@ const LEAVES_AT_ONCE: usize = 32;
 /// How much is read of a victim, and written to its new place, at once.
 const MOVE_BYTES: usize = 256 << 10;
 
-/// After this many passes that have made no more space than they took, collection rests.
-const VAIN_PASSES: u32 = 4;
+/// After this many passes that have made no more space than they took, collection rests. One pass
+/// moves and the next one frees, and checkpoints take segments and give them back, so the best of
+/// them counts.
+const VAIN_PASSES: u32 = 6;
 
 /// Ages are counted up to here: what was moved three times is as cold as anything.
 const AGES: u8 = 3;
@@ -46,7 +48,7 @@ impl Shell {
     /// Collects garbage until the store is closed or stopped.
     pub(super) async fn keep_collecting(self: Arc<Self>) {
         let mut collector = Collector::default();
-        let (mut passes, mut level) = (0, self.core().gained());
+        let (mut passes, mut level, mut best) = (0, self.core().gained(), 0);
         while self.collection_due().await {
             if let Err(error) = self.collect(&mut collector).await {
                 if self.core().health != Health::Well {
@@ -56,12 +58,12 @@ impl Shell {
                 tracing::warn!(%error, "garbage collection was interrupted");
             }
             passes += 1;
+            best = self.core().gained().max(best);
             if passes == VAIN_PASSES {
-                let now = self.core().gained();
-                if now <= level {
+                if best <= level {
                     self.core().park();
                 }
-                (passes, level) = (0, now);
+                (passes, level, best) = (0, best, 0);
             }
             self.changed.wake_all();
         }
