@@ -19,6 +19,8 @@ pub(super) struct TreeFacts {
     pub(super) created: String,
     /// What it was made from, named as it is itself.
     pub(super) origin: Option<String>,
+    /// How it is compressed.
+    pub(super) compression: &'static str,
     pub(super) write_through: bool,
 }
 
@@ -29,6 +31,7 @@ impl TreeFacts {
             size: tree.size,
             created: date::utc(tree.created),
             origin: tree.origin.as_ref().map(|name| format!("{store}/{name}")),
+            compression: tree.properties.compression.name(),
             write_through: tree.properties.write_through,
         }
     }

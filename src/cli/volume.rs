@@ -7,10 +7,13 @@ mod import;
 mod interrupt;
 mod pieces;
 mod progress;
+mod properties;
 mod qemu_img;
 mod report;
 
 use clap::{Args, Subcommand};
+
+use properties::{PropertyArgs, Setting};
 
 use super::names::{TreePath, parse_new_name};
 use super::offline::StoreChoice;
@@ -18,7 +21,7 @@ use super::trees::TreeFacts;
 use super::{print, trees};
 use crate::base::{OpenError, size};
 use crate::control::StoreName;
-use crate::store::{Properties, Store, StoreError, TreeInfo, TreeKind, TreeName};
+use crate::store::{Store, StoreError, TreeInfo, TreeKind, TreeName};
 
 const CREATE_EXAMPLES: &str = "\
 Examples:
@@ -53,10 +56,11 @@ Examples:
 
 const SET_EXAMPLES: &str = "\
 Example:
-  bedplate volume set main/vm1 write-through=on --store main=/srv/store.img
+  bedplate volume set main/vm1 compress=zstd write-through=on --store main=/srv/store.img
 
 Keys:
-  write-through=on|off    whether every write is durable before it is answered";
+  compress=adaptive|lz4|zstd|off    how blocks are compressed that are written from now on
+  write-through=on|off              whether every write is durable before it is answered";
 
 /// Make, show, change and copy volumes.
 #[derive(Debug, Args)]
@@ -94,9 +98,8 @@ struct CreateArgs {
     #[arg(long, value_parser = parse_volume_bytes)]
     size: u64,
 
-    /// Make every write durable before it is answered, whether or not the client asks for that.
-    #[arg(long)]
-    write_through: bool,
+    #[command(flatten)]
+    properties: PropertyArgs,
 }
 
 /// List the volumes of a store.
@@ -186,32 +189,6 @@ struct SetArgs {
     settings: Vec<Setting>,
 }
 
-/// A property of a volume with its new value.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Setting {
-    WriteThrough(bool),
-}
-
-impl Setting {
-    fn parse(text: &str) -> Result<Self, String> {
-        let (key, value) = text
-            .split_once('=')
-            .ok_or_else(|| format!("'{text}' is not KEY=VALUE"))?;
-        match (key, value) {
-            ("write-through", "on") => Ok(Self::WriteThrough(true)),
-            ("write-through", "off") => Ok(Self::WriteThrough(false)),
-            ("write-through", _) => Err(format!("'{value}' is neither on nor off")),
-            _ => Err(format!("'{key}' is no key; there is write-through=on|off")),
-        }
-    }
-
-    fn apply(self, properties: &mut Properties) {
-        match self {
-            Self::WriteThrough(on) => properties.write_through = on,
-        }
-    }
-}
-
 /// Does what the words after `volume` say.
 ///
 /// # Errors
@@ -234,9 +211,7 @@ pub(super) fn run(args: VolumeArgs) -> Result<(), OpenError> {
 
 fn create(stores: &StoreChoice, args: CreateArgs) -> Result<(), OpenError> {
     let path = args.volume;
-    let properties = Properties {
-        write_through: args.write_through,
-    };
+    let properties = args.properties.properties();
     stores.run(&path.store.clone(), async move |store| {
         let name = path.tree.volume_name();
         let created = store.create_volume(name, args.size, properties).await;
@@ -363,18 +338,6 @@ fn parse_volume_bytes(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn settings_have_a_key_and_a_value() {
-        let on = Setting::parse("write-through=on").expect("a setting");
-        let mut properties = Properties::default();
-        on.apply(&mut properties);
-        assert!(properties.write_through);
-        assert!(Setting::parse("write-through=off").is_ok());
-        for text in ["write-through", "write-through=yes", "colour=on", "=on", ""] {
-            assert!(Setting::parse(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn volumes_are_made_of_sectors() {

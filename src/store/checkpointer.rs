@@ -55,10 +55,9 @@ impl Shell {
     /// 2. Nodes, children first, then the segment table and the root, to places that are free in
     ///    the last checkpoint. A stop leaves the last checkpoint, and the log from there.
     /// 3. Flush: all of that, and the log up to where the checkpoint goes on, is durable.
-    /// 4. The superblock, into a slot that is not the last one's; flush. A stop leaves the old or
-    ///    the new one valid, and both lead to durable trees.
-    /// 5. Its copy, which the next flush makes durable.
-    /// 6. What only the old one needed is free.
+    /// 4. The superblock and its copy, into slots that are not the last one's; flush. A stop leaves
+    ///    the old or the new one valid, and both lead to durable trees.
+    /// 5. What only the old one needed is free.
     pub(super) async fn checkpoint(self: &Arc<Self>) -> Result<()> {
         let frozen = self.core().freeze();
         self.pump();
@@ -67,8 +66,8 @@ impl Shell {
         self.flush_written().await?;
         let [first, second] = Superblock::slots(superblock.generation);
         self.write_superblock(&superblock, first).await?;
-        self.flush_written().await?;
         self.write_superblock(&superblock, second).await?;
+        self.flush_written().await?;
         self.core().checkpointed(frozen, superblock);
         self.wake_all();
         Ok(())

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use super::core::{NotMapped, Source, Stall};
 use super::format::batch::chunk_room;
-use super::format::root::TreeKind;
+use super::format::root::{Compression, TreeKind};
 use super::format::{BLOCK, Ptr, Seq, Shape};
-use super::log::Piece;
+use super::prepare::{Experience, How, prepare};
 use super::readahead::Readahead;
 use super::shell::{Shell, corrupt, read_chunk};
 use crate::base::{Buf, Durability, Result, StatusRun};
+use crate::codec::{Broken, unpack};
 use crate::env;
 
 /// How often a read goes through the map again after what it found there did not open.
@@ -36,6 +37,7 @@ pub struct Disk {
     size: u64,
     kind: TreeKind,
     readahead: Arc<Readahead>,
+    experience: Arc<Experience>,
 }
 
 /// A block of a read that is on the backend.
@@ -55,6 +57,7 @@ impl Disk {
             size,
             kind,
             readahead: Arc::default(),
+            experience: Arc::default(),
         }
     }
 
@@ -129,8 +132,8 @@ impl Disk {
         let mut done = 0;
         while done < count {
             let some = at_once.min(count - done);
-            let blocks = pieces(&data, done, some);
             let first = first + done as u64;
+            let blocks = prepare(self.how(), &data, done, some, first);
             let write = || self.shell.core().write(self.tree, first, &blocks);
             number = self.until_written(write).await?;
             done += some;
@@ -194,6 +197,17 @@ impl Disk {
         let disk = self.clone();
         // A hint: whether it worked shows when the blocks are asked for.
         env::spawn(async move { drop(disk.read(first, count).await) });
+    }
+
+    /// How blocks are to be prepared now.
+    fn how(&self) -> How<'_> {
+        let core = self.shell.core();
+        let tree = core.trees.get(&self.tree);
+        How {
+            compression: tree.map_or(Compression::Off, |tree| tree.properties.compression),
+            experience: &self.experience,
+            is_hurried: core.log.is_hurried(core.tuning.batches_in_flight),
+        }
     }
 
     fn blocks_at_once(&self) -> usize {
@@ -327,36 +341,31 @@ impl Disk {
             let from = (ptr.offset() - run[0].ptr.offset()) as usize;
             let chunk = &sealed[from..from + ptr.sealed_len()];
             match self.shell.sealer.open(Shape::place(ptr, seq), chunk) {
-                Ok(bytes) if bytes.len() == BLOCK => {
-                    buf[block * BLOCK..(block + 1) * BLOCK].copy_from_slice(bytes);
-                    self.shell.blocks.put(ptr, seq, bytes);
+                Ok(bytes) => {
+                    let to = &mut buf[block * BLOCK..(block + 1) * BLOCK];
+                    match fill_block(ptr, bytes, to) {
+                        Ok(()) => self.shell.blocks.put(ptr, seq, to),
+                        Err(Broken) => broken.push(block),
+                    }
                 }
-                _ => broken.push(block),
+                Err(Broken) => broken.push(block),
             }
         }
         broken
     }
 }
 
+/// Makes the block `to` of the chunk at `ptr`, which is `bytes`.
+fn fill_block(ptr: Ptr, bytes: &[u8], to: &mut [u8]) -> std::result::Result<(), Broken> {
+    if ptr.is_raw() {
+        to.copy_from_slice(bytes);
+        return Ok(());
+    }
+    unpack(ptr.codec(), bytes, to)
+}
+
 /// Whether the chunk of `next` lies behind the one of `one`.
 fn follows(one: &Missing, next: &Missing) -> bool {
     let room = u32::try_from(chunk_room(one.ptr.len())).expect("small");
     one.ptr.seg() == next.ptr.seg() && one.ptr.offset() + room == next.ptr.offset()
-}
-
-/// `count` blocks of `data` from block `first` on; those that are all zeroes are not there.
-fn pieces(data: &Arc<Buf>, first: usize, count: usize) -> Vec<Option<Piece>> {
-    (first..first + count)
-        .map(|block| {
-            let from = block * BLOCK;
-            let is_zero = is_zero(&data[from..from + BLOCK]);
-            (!is_zero).then(|| Piece::new(Arc::clone(data), from))
-        })
-        .collect()
-}
-
-/// Whether all of a block is zero. Most that are not show it in the first or the last word.
-fn is_zero(block: &[u8]) -> bool {
-    let (head, tail) = (&block[..8], &block[BLOCK - 8..]);
-    head == [0; 8] && tail == [0; 8] && block.iter().all(|byte| *byte == 0)
 }

@@ -280,6 +280,7 @@ const TREE_COLUMNS: &[&str] = &[
     "height",
     "root",
     "created",
+    "compression",
     "write_through",
 ];
 
@@ -347,6 +348,7 @@ fn tree_row(tree: &Tree) -> Vec<Cell> {
         number(u64::from(tree.height)),
         text(tree.root),
         number(tree.created),
+        text(tree.properties.compression.name()),
         Cell::Flag(tree.properties.write_through),
     ]
 }
@@ -436,6 +438,6 @@ fn place(seg: u32, offset: u32) -> Cell {
 fn unread(why: Unread) -> StoreError {
     match why {
         Unread::Io(error) => StoreError::Io(error),
-        Unread::Outside | Unread::Broken => StoreError::Damaged(why.to_string()),
+        Unread::Outside | Unread::Broken | Unread::NoBlock => StoreError::Damaged(why.to_string()),
     }
 }

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use super::format::batch::{self, Header, Kind, RECORDS_MAX, Record, Successor, chunk_room};
 use super::format::superblock::LogPosition;
 use super::format::trailer::{self, Entry, Trailer};
-use super::format::{BLOCK, Codec, Ptr, SEALED_BLOCK, SegState, Seq, Shape};
+use super::format::{BLOCK, Ptr, SEALED_BLOCK, SegState, Seq, Shape};
+use super::payload::{Payload, Piece};
 use super::table::Table;
 use crate::base::Buf;
 use crate::codec::{Place, Sealer, TAG_BYTES};
@@ -18,11 +19,14 @@ use crate::codec::{Place, Sealer, TAG_BYTES};
 /// Flushes in a segment from which on the next one is zeroed before it is used.
 const FLUSHES_TO_ZERO: u32 = 8;
 
-/// A block's bytes inside a buffer that several blocks share.
-#[derive(Clone, Debug)]
-pub(super) struct Piece {
-    buf: Arc<Buf>,
-    from: usize,
+/// Records of an open batch from which on much has arrived at once.
+const HURRIED_RECORDS: usize = 8;
+
+/// A block in a batch, with its place in the segment.
+#[derive(Debug)]
+struct Chunk {
+    offset: u32,
+    payload: Payload,
 }
 
 /// A batch whose places are given out.
@@ -31,8 +35,8 @@ pub(super) struct Batch {
     pub(super) header: Header,
     pub(super) seg: u32,
     records: Vec<Record>,
-    /// The chunks, in order; each a block.
-    pieces: Vec<Piece>,
+    /// The chunks, in order.
+    chunks: Vec<Chunk>,
 }
 
 /// What has to be written for the log.
@@ -59,7 +63,9 @@ pub(super) struct Log {
     /// The number of the open batch, or the next one.
     number: u64,
     open: Vec<Record>,
-    pieces: Vec<Piece>,
+    chunks: Vec<Chunk>,
+    /// How long the chunks of the open batch are, seals included.
+    chunk_bytes: usize,
     /// What the trailer of the open segment will say.
     entries: Vec<Entry>,
     jobs: VecDeque<Job>,
@@ -84,18 +90,6 @@ pub(super) struct Log {
     segments_used: u64,
 }
 
-impl Piece {
-    /// The block at byte `from` of `buf`.
-    pub(super) fn new(buf: Arc<Buf>, from: usize) -> Self {
-        Self { buf, from }
-    }
-
-    /// The bytes of the block.
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.buf[self.from..self.from + BLOCK]
-    }
-}
-
 impl Log {
     /// A log whose next batch has this `number`, in two segments taken from `table`; nothing if
     /// there are none.
@@ -114,7 +108,8 @@ impl Log {
             },
             number,
             open: Vec::new(),
-            pieces: Vec::new(),
+            chunks: Vec::new(),
+            chunk_bytes: 0,
             entries: Vec::new(),
             jobs: VecDeque::new(),
             unwritten: VecDeque::new(),
@@ -171,7 +166,7 @@ impl Log {
 
     /// Bytes that are gathered or being written.
     pub(super) fn backlog(&self) -> u64 {
-        self.unwritten_bytes + (self.pieces.len() * BLOCK) as u64
+        self.unwritten_bytes + self.chunk_bytes as u64
     }
 
     /// Bytes of segments used since [`mark`](Self::mark).
@@ -213,17 +208,20 @@ impl Log {
         table: &mut Table,
         volume: u32,
         lba: u64,
-        piece: Piece,
+        payload: Payload,
     ) -> Ptr {
-        self.make_room(table, 1);
-        let offset = self.chunk_offset(self.pieces.len());
+        let (len, codec) = (payload.bytes().len(), payload.codec());
+        self.make_room(table, chunk_room(len));
+        let within = batch::HEADER_BYTES + self.chunk_bytes;
+        let offset = self.offset + u32::try_from(within).expect("inside a batch");
+        self.chunk_bytes += chunk_room(len);
+        self.chunks.push(Chunk { offset, payload });
         let kind = Kind::Data {
-            len: u16::try_from(BLOCK).expect("4096"),
-            codec: Codec::Lz4,
+            len: u16::try_from(len).expect("at most 4096"),
+            codec,
         };
-        self.pieces.push(piece);
         self.append(Record { volume, lba, kind }, offset);
-        Ptr::raw(self.seg, offset)
+        Ptr::new(self.seg, offset, len, codec)
     }
 
     /// Appends that `count` blocks from `lba` on read as zeroes. As for a block.
@@ -261,8 +259,9 @@ impl Log {
             header,
             seg: self.seg,
             records,
-            pieces: std::mem::take(&mut self.pieces),
+            chunks: std::mem::take(&mut self.chunks),
         });
+        self.chunk_bytes = 0;
         self.unwritten_bytes += u64::from(bytes);
         self.unwritten.push_back(Arc::clone(&batch));
         self.jobs.push_back(Job::Batch(batch));
@@ -336,51 +335,46 @@ impl Log {
 
     /// The bytes at `ptr` if they are not written yet.
     pub(super) fn unwritten(&self, ptr: Ptr) -> Option<Piece> {
-        if ptr.seg() == self.seg && ptr.offset() >= self.offset {
-            let index = (ptr.offset() - self.chunk_offset(0)) as usize / chunk_room(BLOCK);
-            return self.pieces.get(index).cloned();
-        }
-        let batch = self.unwritten.iter().find(|batch| batch.has(ptr))?;
-        let first = batch.header.offset as usize + batch::HEADER_BYTES;
-        let index = (ptr.offset() as usize - first) / chunk_room(BLOCK);
-        batch.pieces.get(index).cloned()
+        let chunks = match ptr.seg() == self.seg && ptr.offset() >= self.offset {
+            true => &self.chunks,
+            false => &self.unwritten.iter().find(|batch| batch.has(ptr))?.chunks,
+        };
+        let found = chunks.binary_search_by_key(&ptr.offset(), |chunk| chunk.offset);
+        found.ok().map(|index| chunks[index].payload.block.clone())
     }
 
-    /// Where chunk `index` of the open batch begins in the segment.
-    fn chunk_offset(&self, index: usize) -> u32 {
-        let within = batch::HEADER_BYTES + index * chunk_room(BLOCK);
-        self.offset + u32::try_from(within).expect("inside a batch")
+    /// Whether there is less to write than could be, although much has arrived: then time is
+    /// short, and not the backend.
+    pub(super) fn is_hurried(&self, limit: usize) -> bool {
+        self.open.len() >= HURRIED_RECORDS && self.in_flight < limit / 2
     }
 
-    /// How long the open batch would be with this much more.
-    fn open_bytes(&self, blocks: usize, records: usize) -> u32 {
-        let chunks = (self.pieces.len() + blocks) * chunk_room(BLOCK);
+    /// How long the open batch would be with this much more, in bytes of chunks and in records.
+    fn open_bytes(&self, chunks: usize, records: usize) -> u32 {
+        let chunks = self.chunk_bytes + chunks;
         let bytes = Header::bytes_for(chunks, self.open.len() + records);
         u32::try_from(bytes).expect("bounded by the limits of a batch")
     }
 
-    /// Sees to it that a record, with `blocks` blocks, fits the open batch; goes to the next
-    /// segment if it fits this one no more.
-    fn make_room(&mut self, table: &mut Table, blocks: usize) {
-        let full = self.open.len() == RECORDS_MAX
-            || (self.pieces.len() + blocks) * BLOCK > (self.batch_bytes as usize).max(BLOCK);
-        if full {
+    /// Sees to it that a record, with a chunk of this many bytes, fits the open batch; goes to the
+    /// next segment if it fits this one no more.
+    fn make_room(&mut self, table: &mut Table, chunk: usize) {
+        let most = (self.batch_bytes as usize).max(SEALED_BLOCK);
+        if self.open.len() == RECORDS_MAX || self.chunk_bytes + chunk > most {
             self.close();
         }
-        if self.fits(blocks) {
+        if self.fits(chunk) {
             return;
         }
         self.close();
-        if !self.fits(blocks) {
+        if !self.fits(chunk) {
             self.advance(table);
         }
     }
 
-    /// Whether a record more, with `blocks` blocks, leaves room for the trailer.
-    fn fits(&self, blocks: usize) -> bool {
-        let end = self
-            .shape
-            .round_up(self.offset + self.open_bytes(blocks, 1));
+    /// Whether a record more, with a chunk of this many bytes, leaves room for the trailer.
+    fn fits(&self, chunk: usize) -> bool {
+        let end = self.shape.round_up(self.offset + self.open_bytes(chunk, 1));
         let trailer = trailer::bytes_for(self.entries.len() + 1);
         let trailer = self
             .shape
@@ -438,15 +432,18 @@ impl Batch {
         let mut buf = Buf::new(shape.round_up(self.header.bytes) as usize);
         buf[bytes..].fill(0);
         let mut at = batch::HEADER_BYTES;
-        for piece in &self.pieces {
-            let room = &mut buf[at..at + SEALED_BLOCK];
-            room[..BLOCK].copy_from_slice(piece.bytes());
+        for Chunk { offset, payload } in &self.chunks {
+            let chunk = payload.bytes();
+            let sealed = chunk.len() + TAG_BYTES;
+            let room = &mut buf[at..at + chunk_room(chunk.len())];
+            room[..chunk.len()].copy_from_slice(chunk);
+            room[sealed..].fill(0);
             let place = Place {
                 seq: self.header.seq.bits(),
-                offset: self.header.offset + u32::try_from(at).expect("inside a batch"),
+                offset: *offset,
             };
-            sealer.close(place, room);
-            at += chunk_room(BLOCK);
+            sealer.close(place, &mut room[..sealed]);
+            at += room.len();
         }
         for (record, to) in self.records.iter().zip(buf[at..bytes].chunks_exact_mut(16)) {
             record.encode(to);

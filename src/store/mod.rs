@@ -20,6 +20,8 @@ pub mod inspect;
 mod log;
 mod map;
 mod names;
+mod payload;
+mod prepare;
 mod readahead;
 mod recover;
 mod shell;
@@ -32,7 +34,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub use create::{Creation, create};
 pub use disk::Disk;
 pub use error::StoreError;
-pub use format::root::{Properties, TreeKind};
+pub use format::root::{Compression, Properties, TreeKind};
 pub use names::TreeName;
 #[cfg(debug_assertions)]
 #[doc(hidden)]

@@ -11,7 +11,7 @@ use bedplate::codec::{Place, Sealer, TAG_BYTES};
 use bedplate::store::format::batch::{
     self, At, HEADER_BYTES, Header, Kind, Logged, RECORD_BYTES, Record, Successor, encode_ref,
 };
-use bedplate::store::format::root::{Properties, Root, Tree, TreeKind};
+use bedplate::store::format::root::{Compression, Properties, Root, Tree, TreeKind};
 use bedplate::store::format::superblock::{self, LogPosition, RootRef, Superblock};
 use bedplate::store::format::trailer::{self, ENTRY_BYTES, Entry, FOOTER_BYTES, Trailer};
 use bedplate::store::format::{
@@ -178,6 +178,7 @@ fn root() -> Root {
         created: 1_790_000_001,
         properties: Properties {
             write_through: id == 3,
+            compression: Compression::ALL[usize::try_from(id % 4).expect("small")],
         },
         name: name.to_owned(),
     };
@@ -210,7 +211,7 @@ fn root_samples() -> [Sample; 3] {
         ("parent", le(0, 4)),
         ("kind", vec![0]),
         ("height", vec![2]),
-        ("properties", vec![1]),
+        ("properties", vec![7]),
         ("reserved", vec![0]),
         ("name_bytes", le(3, 2)),
         ("reserved", vec![0; 2]),

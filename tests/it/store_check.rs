@@ -82,7 +82,7 @@ fn a_store_in_order_has_no_findings() {
             (16, 4, 1, 2)
         );
         assert_eq!((counts.free, counts.bad, counts.unknown), (25, 0, 0));
-        assert!(report.live.meta > 6 * 4112 && report.live.gc == 4112 + 48 + 3024);
+        assert!(report.live.meta > 6 * 4112 && report.live.gc == 4112 + 96 + 3024);
     }
 }
 
@@ -398,7 +398,7 @@ fn a_log_that_goes_on_where_it_must_not_is_found() {
 
 #[test]
 fn a_pointer_into_the_wrong_segment_is_named() {
-    let place = "volume vm2 block 3 -> segment 17 offset 0x1040";
+    let place = "volume vm2 block 3 -> segment 17 offset 0x1070";
     let with = |state| broken(|image| image.infos[segs::GC as usize].state = state);
     for state in [SegState::Free, SegState::Bad, SegState::Meta] {
         let report = run(with(state), Depth::Metadata);

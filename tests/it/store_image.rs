@@ -5,7 +5,7 @@
 
 use bedplate::backend::{Backend, Checked, Faulty, Medium, Mem};
 use bedplate::base::Buf;
-use bedplate::codec::{Place, Sealer, TAG_BYTES};
+use bedplate::codec::{Place, Sealer, TAG_BYTES, pack};
 use bedplate::store::format::batch::{Header, Kind, RECORD_BYTES, Record, Successor, chunk_room};
 use bedplate::store::format::root::{Properties, Root, Tree, TreeKind};
 use bedplate::store::format::superblock::{self, LogPosition, RootRef, Superblock};
@@ -210,7 +210,7 @@ impl StoreImage {
             (VM1, 77, Change::Write(11)),
             (VM1, 600, Change::Zero(40)),
         ]);
-        ptrs.extend(self.batch(&[(VM1, 512, Change::Short(1)), (VM1, 513, Change::Write(12))]));
+        ptrs.extend(self.batch(&[(VM1, 512, Change::Short(60)), (VM1, 513, Change::Write(12))]));
         ptrs.extend(self.batch(&[(VM2, 5, Change::Write(13))]));
         self.write_log_trailer();
         ptrs
@@ -229,7 +229,7 @@ impl StoreImage {
         let mut entries = Vec::new();
         let mut ptrs = Vec::new();
         let mut at = 0;
-        for (byte, len) in [(20, BLOCK), (21, 17), (22, 3000)] {
+        for (byte, len) in [(20, BLOCK), (21, 70), (22, 3000)] {
             ptrs.push(self.chunk(segs::GC, at, &content(byte, len)));
             let codec = Codec::Lz4;
             let kind = Kind::Data {
@@ -505,8 +505,29 @@ pub(crate) fn tree(id: u32, parent: u32, kind: TreeKind, size: u64, root: Ptr, n
     }
 }
 
+/// The chunk of a block, of this length: the block itself, or one that packs to that.
 fn content(byte: u8, len: usize) -> Vec<u8> {
-    (byte..=u8::MAX).cycle().take(len).collect()
+    if len == BLOCK {
+        return (byte..=u8::MAX).cycle().take(len).collect();
+    }
+    let mut state = u64::from(byte);
+    let noise: Vec<u8> = (0..len)
+        .map(|_| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            state.to_be_bytes()[0]
+        })
+        .collect();
+    let mut lens = (0..=len).rev().filter_map(|noisy| {
+        let mut block = vec![0; BLOCK];
+        block[..noisy].copy_from_slice(&noise[..noisy]);
+        pack(Codec::Lz4, &block)
+    });
+    let packed = lens.find(|packed| packed.len() == len);
+    packed
+        .unwrap_or_else(|| panic!("no block packs to {len} bytes"))
+        .to_vec()
 }
 
 fn seal(sealer: Sealer, seq: Seq, offset: u32, data: &[u8]) -> Vec<u8> {

@@ -75,15 +75,19 @@ impl Stamp {
         block[16..HEAD_BYTES].copy_from_slice(&self.block.to_le_bytes());
         let head = (u64::from(self.op) << 32) ^ u64::from(self.tree);
         let seed = (head ^ self.block.rotate_left(17)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        // Every third one compresses.
-        let step = match self.op % 3 {
-            0 => 0,
-            _ => 0xBF58_476D_1CE4_E5B9_u64,
+        // Every third one compresses well, and every third one some more or less.
+        let flat_from = match self.op % 3 {
+            0 => HEAD_BYTES,
+            1 => BLOCK - usize::try_from(seed >> 53).expect("below 2048"),
+            _ => BLOCK,
         };
         let mut word = seed | 1;
-        for place in block[HEAD_BYTES..].chunks_exact_mut(8) {
-            place.copy_from_slice(&(word ^ (word >> 29)).to_le_bytes());
-            word = word.wrapping_add(step);
+        for (index, place) in block[HEAD_BYTES..].chunks_exact_mut(8).enumerate() {
+            let mixed = (word ^ (word >> 29)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            place.copy_from_slice(&(mixed ^ (mixed >> 32)).to_le_bytes());
+            if HEAD_BYTES + index * 8 < flat_from {
+                word = word.wrapping_add(0xBF58_476D_1CE4_E5B9);
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use bedplate::store::Tuning;
+use bedplate::store::{Compression, Tuning};
 
 use super::chance::{Chance, index};
 use super::content::BLOCK;
@@ -54,6 +54,7 @@ pub(crate) struct VolumePlan {
     pub(crate) bytes: u64,
     pub(crate) clusters: Vec<Range<u64>>,
     pub(crate) write_through: bool,
+    pub(crate) compression: Compression,
 }
 
 impl Plan {
@@ -127,6 +128,7 @@ impl VolumePlan {
             bytes: blocks * BLOCK as u64 - short,
             clusters: clusters(chance, blocks, used),
             write_through: chance.one_in(8),
+            compression: Compression::ALL[index(chance.below(4))],
         }
     }
 }

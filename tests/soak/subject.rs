@@ -7,7 +7,9 @@ use bedplate::backend::{Backend, Checked, Fault, Faulty, Kind, Medium};
 use bedplate::base::{Buf, Durability, Extent, Result as IoResult, StatusRun};
 use bedplate::store::Tuning;
 use bedplate::store::check::{self, Depth};
-use bedplate::store::{self, Creation, Disk, Properties, Store, StoreError, TreeInfo, TreeName};
+use bedplate::store::{
+    self, Compression, Creation, Disk, Properties, Store, StoreError, TreeInfo, TreeKind, TreeName,
+};
 
 use super::content::BLOCK;
 use super::fake::{FakeDisk, FakeMedium, FakeStore};
@@ -17,6 +19,13 @@ use super::plan::{Plan, SEG_BYTES};
 pub(crate) const READ_FAULTS_WITHIN: u64 = 300;
 
 /// What outlives a store that loses power.
+/// Another way to compress, so that every one has its turn.
+fn next(properties: Properties) -> Compression {
+    let is_this = |one: &Compression| *one == properties.compression;
+    let at = Compression::ALL.iter().position(is_this).unwrap_or(0);
+    Compression::ALL[(at + 1) % Compression::ALL.len()]
+}
+
 #[derive(Clone, Debug)]
 pub(crate) enum Ground {
     Disk(Faulty),
@@ -190,7 +199,15 @@ impl Subject {
     }
 
     pub(crate) async fn set_write_through(&self, volume: &str, on: bool) -> Result<(), StoreError> {
-        let properties = Properties { write_through: on };
+        let known = self
+            .list()
+            .into_iter()
+            .find(|tree| tree.kind == TreeKind::Volume && tree.name.volume_name() == volume);
+        let compression = known.map_or(Compression::Adaptive, |tree| next(tree.properties));
+        let properties = Properties {
+            write_through: on,
+            compression,
+        };
         either!(Self::Store, self, store => store.set_properties(volume, properties).await)
     }
 

@@ -262,7 +262,10 @@ impl Life {
                 let tree = oracle.add_volume(name.clone(), volume.bytes, clusters);
                 oracle.begin_deed(Deed::Create(tree))
             };
-            let properties = Properties::default();
+            let properties = Properties {
+                compression: volume.compression,
+                ..Properties::default()
+            };
             let name = name.volume_name();
             let made = self.subject.create_volume(name, volume.bytes, properties);
             let made = made.await;

@@ -12,6 +12,7 @@ use clap::Args;
 
 use super::copy::{Copied, copy};
 use super::interrupt::Interrupt;
+use super::properties::PropertyArgs;
 use super::report::CopyFacts;
 use super::{known, qemu_img};
 use crate::backend;
@@ -20,7 +21,7 @@ use crate::base::OpenError;
 use crate::cli::names::{TreePath, parse_url};
 use crate::cli::offline::StoreChoice;
 use crate::cli::print;
-use crate::store::{Properties, Store, StoreError, TreeKind, TreeName};
+use crate::store::{Store, StoreError, TreeKind, TreeName};
 use crate::volume::{Disk, RawDisk, StoredDisk};
 
 const EXAMPLES: &str = "\
@@ -53,9 +54,8 @@ pub(super) struct ImportArgs {
     #[arg(long)]
     force: bool,
 
-    /// Make every write to the volume durable before it is answered.
-    #[arg(long)]
-    write_through: bool,
+    #[command(flatten)]
+    properties: PropertyArgs,
 
     /// Print one JSON object; sizes are in bytes.
     #[arg(long)]
@@ -107,9 +107,7 @@ async fn import(store: &Arc<Store>, args: &ImportArgs) -> Result<Copied, OpenErr
     if known(store, &staged).is_some() {
         store.delete(&staged).await.map_err(fail)?;
     }
-    let properties = Properties {
-        write_through: args.write_through,
-    };
+    let properties = args.properties.properties();
     let size = source.disk.size();
     let created = store.create_volume(staged.volume_name(), size, properties);
     created.await.map_err(fail)?;

@@ -27,6 +27,7 @@ impl VolumeFacts {
             ("size", size::format(volume.size)),
             ("created", volume.created.clone()),
             ("origin", volume.origin_or_dash()),
+            ("compress", volume.compression.to_owned()),
             ("write-through", write_through.to_owned()),
         ];
         for snapshot in &self.snapshots {

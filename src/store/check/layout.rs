@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use super::source::{Source, Unread};
 use crate::base::{Buf, Error};
-use crate::codec::{Place, TAG_BYTES};
+use crate::codec::{Place, TAG_BYTES, unpack};
 use crate::store::format::batch::{At, HEADER_BYTES, Header, Kind, Record, Successor};
 use crate::store::format::trailer::{Entry, FOOTER_BYTES, Trailer};
-use crate::store::format::{Codec, Malformed, Ptr, Seq};
+use crate::store::format::{BLOCK, Codec, Malformed, Ptr, Seq};
 
 /// What stands at the end of a segment.
 #[derive(Debug)]
@@ -187,9 +187,13 @@ impl Image {
             seq: seq.bits(),
             offset: ptr.offset(),
         };
-        source
+        let bytes = source
             .sealer()
             .open(place, sealed.ok_or(Unread::Outside)?)?;
+        if !ptr.is_raw() {
+            let mut block = [0; BLOCK];
+            unpack(ptr.codec(), bytes, &mut block).map_err(|_| Unread::NoBlock)?;
+        }
         Ok(())
     }
 

@@ -27,6 +27,8 @@ pub(in crate::store) enum Unread {
     Outside,
     /// It does not open.
     Broken,
+    /// It opens, and does not unpack.
+    NoBlock,
 }
 
 impl<'a> Source<'a> {
@@ -118,6 +120,7 @@ impl fmt::Display for Unread {
             Self::Io(error) => write!(f, "it cannot be read: {error}"),
             Self::Outside => f.write_str("it lies behind the end of the backend"),
             Self::Broken => Broken.fmt(f),
+            Self::NoBlock => f.write_str("what it holds was not made of a block"),
         }
     }
 }

@@ -9,6 +9,7 @@ mod chores;
 mod collect;
 mod read;
 mod space;
+mod victims;
 mod write;
 
 use std::collections::BTreeMap;

@@ -3,7 +3,7 @@
 use super::{Core, Load, Pause};
 use crate::base::{Error, Refusal, Status, StatusRun};
 use crate::store::format::{BLOCK, Ptr, Seq};
-use crate::store::log::Piece;
+use crate::store::payload::Piece;
 
 /// Where a block is.
 #[derive(Clone, Debug)]

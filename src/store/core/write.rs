@@ -5,7 +5,7 @@ use super::{Core, Load, Pause};
 use crate::base::{Error, Refusal};
 use crate::store::format::root::TreeKind;
 use crate::store::format::{BLOCK, Ptr, SEALED_BLOCK};
-use crate::store::log::Piece;
+use crate::store::payload::Payload;
 
 /// Why a write has to wait, or cannot be.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl Core {
         &mut self,
         tree: u32,
         first: u64,
-        blocks: &[Option<Piece>],
+        blocks: &[Option<Payload>],
     ) -> Result<u64, Stall> {
         let pieces = blocks.iter().flatten().count();
         let wish = match pieces {
@@ -60,8 +60,9 @@ impl Core {
         }
         for (lba, block) in (first..).zip(blocks) {
             let ptr = match block {
-                Some(piece) => self
-                    .table_and_log(|table, log| log.append_block(table, tree, lba, piece.clone())),
+                Some(payload) => self.table_and_log(|table, log| {
+                    log.append_block(table, tree, lba, payload.clone())
+                }),
                 None => {
                     let known = self.nodes.lookup(root, height, lba);
                     if known.expect("checked above").is_hole() {

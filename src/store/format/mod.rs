@@ -9,12 +9,13 @@ mod shape;
 pub mod superblock;
 pub mod trailer;
 
-pub use ptr::{Codec, Ptr};
+pub use crate::codec::Codec;
+pub use ptr::Ptr;
 pub use segment::{INFO_BYTES, INFOS_PER_PAGE, SegInfo, SegState, Seq};
 pub use shape::{NodeEntries, Shape};
 
 /// The unit of every volume, in bytes: what one pointer points to.
-pub const BLOCK: usize = 4096;
+pub const BLOCK: usize = crate::codec::BLOCK;
 
 /// Entries of a node of a tree.
 pub const FANOUT: usize = 512;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{BLOCK, CHUNK_ALIGN};
-use crate::codec::TAG_BYTES;
+use crate::codec::{Codec, TAG_BYTES};
 
 const SEG_SHIFT: u32 = 36;
 const OFF_SHIFT: u32 = 14;
@@ -14,15 +14,6 @@ const LEN_MASK: u64 = (1 << 13) - 1;
 /// Where sealed bytes lie: segment, offset, length and codec. Zero is a hole.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Ptr(u64);
-
-/// How the bytes of a chunk were made from a block.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Codec {
-    /// LZ4 block format; or not at all, where the length is that of a block.
-    Lz4,
-    /// Zstandard.
-    Zstd,
-}
 
 #[expect(
     clippy::len_without_is_empty,

@@ -130,8 +130,8 @@ impl Superblock {
         slot as u64 * SLOT_STRIDE
     }
 
-    /// The slots of the superblock of a generation. The second is written when the first is
-    /// durable, so that a power loss damages one of them at most, and never the generation before.
+    /// The slots of the superblock of a generation. Once it counts it is in both, and a power loss
+    /// while it is written never damages the generation before.
     pub const fn slots(generation: u64) -> [usize; 2] {
         let first = (generation % 2) as usize;
         [first, first + 2]

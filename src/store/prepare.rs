@@ -1,0 +1,194 @@
+//! What happens to blocks before the log takes them, outside of the core's lock: those that are all
+//! zeroes are found, and the others are packed where their volume wants that.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use super::format::root::Compression;
+use super::format::{BLOCK, Codec};
+use super::payload::{Packed, Payload, Piece};
+use crate::base::Buf;
+use crate::codec::pack;
+
+/// Blocks that share what is known of how well they pack: 64 KiB.
+const REGION_BLOCKS: u64 = 16;
+
+/// Regions that something is kept about; those whose numbers differ by this much share it.
+const REGIONS: u64 = 4096;
+
+/// After so many blocks that did not pack a region is left alone.
+const TRIES: u8 = 32;
+
+/// Writes of fewer blocks are left alone while there is more to do than time: what is written in
+/// small pieces at random is often soon written again.
+const SMALL: usize = 16;
+
+/// How the blocks of one volume have packed lately.
+#[derive(Debug)]
+pub(super) struct Experience {
+    /// How many blocks of each region did not pack since one did.
+    vain: Vec<AtomicU8>,
+}
+
+impl Default for Experience {
+    fn default() -> Self {
+        Self {
+            vain: (0..REGIONS).map(|_| AtomicU8::new(0)).collect(),
+        }
+    }
+}
+
+impl Experience {
+    /// Whether to try to pack block `lba`. A region that was given up is tried again after it was
+    /// left alone for seven times as many blocks.
+    fn is_promising(&self, lba: u64) -> bool {
+        let vain = self.of(lba);
+        let tried = vain.load(Ordering::Relaxed);
+        if tried < TRIES {
+            return true;
+        }
+        vain.store(tried.wrapping_add(1), Ordering::Relaxed);
+        false
+    }
+
+    fn note(&self, lba: u64, packed: bool) {
+        let vain = self.of(lba);
+        let tried = match packed {
+            true => 0,
+            false => vain.load(Ordering::Relaxed).saturating_add(1),
+        };
+        vain.store(tried, Ordering::Relaxed);
+    }
+
+    fn of(&self, lba: u64) -> &AtomicU8 {
+        let region = lba / REGION_BLOCKS % REGIONS;
+        &self.vain[usize::try_from(region).expect("a few thousand")]
+    }
+}
+
+/// How to prepare the blocks of one write.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct How<'a> {
+    pub(super) compression: Compression,
+    pub(super) experience: &'a Experience,
+    /// Whether the backend waits for this processor and not the other way round.
+    pub(super) is_hurried: bool,
+}
+
+/// `count` blocks of `data` from its block `from` on, to be written from block `first` of the
+/// volume on; those that are all zeroes are not there.
+pub(super) fn prepare(
+    how: How<'_>,
+    data: &Arc<Buf>,
+    from: usize,
+    count: usize,
+    first: u64,
+) -> Vec<Option<Payload>> {
+    let is_hurried = how.is_hurried && count < SMALL;
+    let blocks = (first..).zip(from..from + count);
+    blocks
+        .map(|(lba, block)| {
+            let start = block * BLOCK;
+            let bytes = &data[start..start + BLOCK];
+            if is_zero(bytes) {
+                return None;
+            }
+            let packed = match how.compression {
+                Compression::Off => None,
+                Compression::Adaptive if is_hurried => None,
+                Compression::Adaptive => try_lz4(how.experience, lba, bytes),
+                Compression::Lz4 => packed(Codec::Lz4, bytes),
+                Compression::Zstd => packed(Codec::Zstd, bytes),
+            };
+            let block = Piece::new(Arc::clone(data), start);
+            Some(Payload { block, packed })
+        })
+        .collect()
+}
+
+fn try_lz4(experience: &Experience, lba: u64, bytes: &[u8]) -> Option<Packed> {
+    if !experience.is_promising(lba) {
+        return None;
+    }
+    let packed = packed(Codec::Lz4, bytes);
+    experience.note(lba, packed.is_some());
+    packed
+}
+
+fn packed(codec: Codec, bytes: &[u8]) -> Option<Packed> {
+    pack(codec, bytes).map(|bytes| Packed { codec, bytes })
+}
+
+/// Whether all of a block is zero. Most that are not show it in the first or the last word.
+fn is_zero(block: &[u8]) -> bool {
+    let (head, tail) = (&block[..8], &block[BLOCK - 8..]);
+    head == [0; 8] && tail == [0; 8] && block.iter().all(|byte| *byte == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Noise, text and zeroes, a block each.
+    fn three() -> Arc<Buf> {
+        let mut buf = Buf::zeroed(3 * BLOCK);
+        let mut state = 7_u64;
+        for byte in &mut buf[..BLOCK] {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            *byte = state.to_be_bytes()[0];
+        }
+        buf[BLOCK..2 * BLOCK].fill(b'a');
+        Arc::new(buf)
+    }
+
+    fn packed_with(
+        compression: Compression,
+        experience: &Experience,
+    ) -> [Option<Option<Codec>>; 3] {
+        let how = How {
+            compression,
+            experience,
+            is_hurried: false,
+        };
+        let codec = |payload: &Option<Payload>| {
+            let payload = payload.as_ref();
+            payload.map(|payload| payload.packed.as_ref().map(|packed| packed.codec))
+        };
+        let prepared = prepare(how, &three(), 0, 3, 5);
+        [0, 1, 2].map(|index| codec(&prepared[index]))
+    }
+
+    #[test]
+    fn what_packs_is_packed_as_the_volume_wants() {
+        let experience = Experience::default();
+        for (compression, codec) in [
+            (Compression::Adaptive, Some(Codec::Lz4)),
+            (Compression::Lz4, Some(Codec::Lz4)),
+            (Compression::Zstd, Some(Codec::Zstd)),
+            (Compression::Off, None),
+        ] {
+            let expected = [Some(None), Some(codec), None];
+            assert_eq!(
+                packed_with(compression, &experience),
+                expected,
+                "{compression:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_region_that_does_not_pack_is_left_alone_and_tried_again() {
+        let experience = Experience::default();
+        let mut tried = 0;
+        for _ in 0..1000 {
+            if experience.is_promising(40) {
+                experience.note(40, false);
+                tried += 1;
+            }
+        }
+        assert!((100..200).contains(&tried), "{tried}");
+        assert!(experience.is_promising(4 * REGION_BLOCKS));
+    }
+}
