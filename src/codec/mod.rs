@@ -1,7 +1,24 @@
-//! What happens to bytes between a guest and a backend: pure functions, no I/O and no state.
+//! What happens to bytes between a guest and a backend: no I/O, no clock and no chance of its own,
+//! random bytes come from the caller.
 
+mod credential;
+mod gcm;
+#[cfg(test)]
+mod hex;
+mod key_error;
+mod keyslots;
 mod pack;
 mod seal;
+mod secret;
+mod xts;
+mod xts_portable;
 
+pub use credential::{Cost, Credential, Kind, SALT_BYTES};
+pub use gcm::{GCM_TAG_BYTES, Gcm, NONCE_BYTES};
+pub use key_error::KeyError;
+pub use keyslots::{AREA_BYTES, KEY_SLOTS, KeySlots, LABEL_BYTES_MAX, Newest, OtherCopy, SlotInfo};
 pub use pack::{BLOCK, Codec, pack, unpack};
 pub use seal::{Broken, Place, Sealer, TAG_BYTES};
+pub use secret::{KEY_BYTES, Secret, derive, derive_long};
+pub use xts::{TWEAK_BYTES, UNIT_BYTES_MAX, UNIT_BYTES_MIN, XTS_KEY_BYTES, Xts, sector_tweak};
+pub use xts_portable::PortableXts;

@@ -2,6 +2,7 @@
 //! nothing, so new test files become `mod` lines of this one.
 
 mod backend_contract;
+mod cipher;
 mod faulty_disk;
 mod format;
 mod format_garbage;
