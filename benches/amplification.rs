@@ -46,7 +46,7 @@ async fn measure(percent: u64, zipf: bool) -> (f64, f64) {
         ..Creation::default()
     };
     let disk = create(disk, creation).await.expect("a store").1;
-    let store = Store::open(disk, Tuning::default())
+    let store = Store::open(disk, Tuning::default(), None)
         .await
         .expect("it opens");
     let name = TreeName::volume("v").expect("a name");

@@ -102,11 +102,11 @@ fn batch(bytes: &[u8], seal: bool) {
         }
         sealer().close(place(OFFSET), &mut bytes[..HEADER_BYTES]);
     }
-    let Ok(header) = Header::decode(sealer(), seq(), OFFSET, SEG_BYTES, &bytes) else {
+    let Ok(header) = Header::decode(&sealer(), seq(), OFFSET, SEG_BYTES, &bytes) else {
         return;
     };
     let records_at = header.offset as usize + header.records_at();
-    let Ok(logged) = header.decode_records(sealer(), &bytes) else {
+    let Ok(logged) = header.decode_records(&sealer(), &bytes) else {
         return;
     };
     for logged in logged {
@@ -132,13 +132,13 @@ fn trailer(bytes: &[u8], seal: bool) {
     }
     let footer = bytes.len().saturating_sub(FOOTER_BYTES);
     let peeked = Trailer::peek(seq(), SEG_BYTES, &bytes[footer..]);
-    let Ok(read) = Trailer::decode(sealer(), seq(), SEG_BYTES, &bytes) else {
+    let Ok(read) = Trailer::decode(&sealer(), seq(), SEG_BYTES, &bytes) else {
         return;
     };
     assert_eq!(peeked, Some(bytes.len()));
-    let again = read.encode(sealer(), SEG_BYTES);
+    let again = read.encode(&sealer(), SEG_BYTES);
     assert_eq!(
-        Trailer::decode(sealer(), seq(), SEG_BYTES, &again),
+        Trailer::decode(&sealer(), seq(), SEG_BYTES, &again),
         Ok(read)
     );
 }

@@ -2,6 +2,8 @@
 
 pub mod bench;
 mod date;
+mod key;
+mod keys;
 mod log;
 mod names;
 mod offline;
@@ -32,6 +34,7 @@ enum Command {
     Store(store::StoreArgs),
     Volume(volume::VolumeArgs),
     Snapshot(snapshot::SnapshotArgs),
+    Key(key::KeyCommandArgs),
     Bench(bench::BenchArgs),
 }
 
@@ -44,6 +47,7 @@ pub fn run() -> ExitCode {
         Command::Store(args) => end(store::run(args)),
         Command::Volume(args) => end(volume::run(args)),
         Command::Snapshot(args) => end(snapshot::run(args)),
+        Command::Key(args) => end(key::run(args)),
         Command::Bench(args) => end(bench::run(args)),
     }
 }

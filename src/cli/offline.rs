@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use super::keys::NamedKeys;
 use super::names::parse_store;
 use crate::backend::Location;
 use crate::base::OpenError;
-use crate::control::{StoreName, open_store};
+use crate::control::{KeySource, StoreName, open_store};
 use crate::env;
 use crate::store::{Store, Tuning};
 
@@ -18,6 +19,9 @@ pub(super) struct StoreChoice {
     /// The store NAME, which nobody serves, is at URL.
     #[arg(long = "store", global = true, value_name = "NAME=URL", value_parser = parse_store)]
     stores: Vec<(StoreName, Location)>,
+
+    #[command(flatten)]
+    keys: NamedKeys,
 }
 
 impl StoreChoice {
@@ -30,6 +34,14 @@ impl StoreChoice {
         name: &StoreName,
         work: impl AsyncFnOnce(Arc<Store>) -> Result<T, OpenError> + 'static,
     ) -> Result<T, OpenError> {
+        with_store(self.find(name)?, self.key_of(name), work)
+    }
+
+    /// Where the store `name` is.
+    ///
+    /// # Errors
+    /// If nobody said so, or twice.
+    pub(super) fn find(&self, name: &StoreName) -> Result<&Location, OpenError> {
         let mut of_that_name = self.stores.iter().filter(|(known, _)| known == name);
         let found = of_that_name.next();
         if of_that_name.next().is_some() {
@@ -37,7 +49,7 @@ impl StoreChoice {
             return Err(OpenError::new(name.as_str(), why, "give each its own"));
         }
         match found {
-            Some((_, location)) => with_store(location, work),
+            Some((_, location)) => Ok(location),
             None if self.stores.is_empty() => Err(no_server(name.as_str())),
             None => {
                 let why = "no --store is called so";
@@ -45,6 +57,11 @@ impl StoreChoice {
                 Err(OpenError::new(name.as_str(), why, remedy))
             }
         }
+    }
+
+    /// Where the key of the store `name` is, if one was named.
+    pub(super) fn key_of(&self, name: &StoreName) -> Option<KeySource> {
+        self.keys.of(name)
     }
 
     /// The names of all stores that the command may open.
@@ -66,11 +83,12 @@ impl StoreChoice {
 /// What `work` says; or one line that names the store, the cause and the remedy.
 pub(super) fn with_store<T: 'static>(
     location: &Location,
+    key: Option<KeySource>,
     work: impl AsyncFnOnce(Arc<Store>) -> Result<T, OpenError> + 'static,
 ) -> Result<T, OpenError> {
     let location = location.clone();
     on_reactor(async move {
-        let store = open_store(&location, Tuning::default()).await?;
+        let store = open_store(&location, Tuning::default(), key.as_ref()).await?;
         let done = work(Arc::clone(&store)).await;
         let closed = store.close().await;
         let done = done?;

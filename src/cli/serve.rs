@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::keys::NamedKeys;
 use super::log::{Log, LogFormat};
 use super::names::parse_store;
 use crate::backend::Location;
@@ -59,6 +60,9 @@ pub(super) struct ServeArgs {
     /// Export the volumes of the store at URL as NAME/VOL, and its snapshots as NAME/VOL@SNAP.
     #[arg(long, value_name = "NAME=URL", value_parser = parse_store)]
     store: Vec<(StoreName, Location)>,
+
+    #[command(flatten)]
+    keys: NamedKeys,
 
     /// Export the backend at URL, as it is, under NAME.
     #[arg(long, value_name = "NAME=URL", value_parser = parse_raw)]
@@ -137,6 +141,13 @@ fn settings(args: ServeArgs) -> Result<Settings, OpenError> {
             let why = "there are two stores of this name";
             return Err(OpenError::new(name.as_str(), why, "give each its own"));
         }
+    }
+    for (name, source) in args.keys.all() {
+        let store = settings.stores.get_mut(name).ok_or_else(|| {
+            let why = "a key was named for it, but no store is called so";
+            OpenError::new(name.as_str(), why, "name the store with --store NAME=URL")
+        })?;
+        store.key = Some(source);
     }
     for (name, location) in args.raw {
         let raw = RawSettings {

@@ -6,14 +6,16 @@ use std::path::Path;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use super::keys::KeyArgs;
 use super::names::parse_url;
 use super::offline::{on_reactor, with_store};
 use super::{print, store_check, store_inspect};
 use crate::backend;
 use crate::backend::{Access, Backend, Checked, Location};
 use crate::base::{Buf, Extent, OpenError, size};
+use crate::codec::{Cipher, Cost};
 use crate::store;
-use crate::store::{Creation, Store, StoreError, TreeKind};
+use crate::store::{Creation, Encryption, Store, StoreError, TreeKind};
 
 /// How much of what is there is looked at before a store is made over it, in bytes: file systems,
 /// partition tables and volume managers show themselves in less.
@@ -27,6 +29,7 @@ const SEGMENT_BYTES_MAX: u64 = 1 << store::format::Shape::SEG_SHIFT_MAX;
 
 const CREATE_EXAMPLES: &str = "\
 Examples:
+  bedplate store create /srv/store.img --size 100G --key-file /etc/bedplate/main.key
   bedplate store create /srv/store.img --size 100G     makes the file, too; it grows as it fills
   bedplate store create /dev/sdb
   bedplate serve --store main=/srv/store.img --nbd unix:/run/bedplate.sock";
@@ -74,10 +77,21 @@ struct CreateArgs {
     #[arg(long, value_name = "SIZE", value_parser = parse_segment_bytes)]
     segment_size: Option<u32>,
 
+    /// How to encrypt what is in it; aes-256-xts if a key is named, and none otherwise.
+    #[arg(long, value_name = "aes-256-xts|aes-256-gcm|none", value_parser = parse_cipher)]
+    cipher: Option<CipherChoice>,
+
+    #[command(flatten)]
+    key: KeyArgs,
+
     /// Overwrite whatever is there.
     #[arg(long)]
     force: bool,
 }
+
+/// A cipher, or none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct CipherChoice(Option<Cipher>);
 
 /// Tell how large a store is, and how full.
 #[derive(Debug, Args)]
@@ -86,6 +100,9 @@ struct InfoArgs {
     /// Where it is.
     #[arg(value_parser = parse_url)]
     url: Location,
+
+    #[command(flatten)]
+    key: KeyArgs,
 
     /// Print one JSON object; sizes are in bytes.
     #[arg(long)]
@@ -99,6 +116,9 @@ struct GrowArgs {
     /// Where it is.
     #[arg(value_parser = parse_url)]
     url: Location,
+
+    #[command(flatten)]
+    key: KeyArgs,
 
     /// How much it is to use in all, not less than now.
     #[arg(value_parser = size::parse)]
@@ -120,6 +140,7 @@ pub(super) fn run(args: StoreArgs) -> Result<(), OpenError> {
 }
 
 fn create(args: CreateArgs) -> Result<(), OpenError> {
+    let (cipher, key) = (choose_cipher(&args)?, args.key.read()?);
     let made = match &args.url {
         Location::File(path) => make_file(path, args.size)?,
         Location::Mem(_) | Location::Null(_) => {
@@ -138,6 +159,11 @@ fn create(args: CreateArgs) -> Result<(), OpenError> {
             size: args.size,
             segment_bytes: args.segment_size,
             overwrite: args.force,
+            encryption: cipher.zip(key.as_ref()).map(|(cipher, key)| Encryption {
+                cipher,
+                key,
+                cost: Cost::default(),
+            }),
         };
         let created = store::create(backend, creation).await;
         created.map(drop).map_err(|error| match error {
@@ -150,6 +176,34 @@ fn create(args: CreateArgs) -> Result<(), OpenError> {
         let _ = fs::remove_file(path);
     }
     created
+}
+
+/// What the words say of encryption.
+fn choose_cipher(args: &CreateArgs) -> Result<Option<Cipher>, OpenError> {
+    let refused = |why, remedy| Err(OpenError::new(args.url.to_string(), why, remedy));
+    match (args.cipher, args.key.source()) {
+        (None, None) | (Some(CipherChoice(None)), None) => Ok(None),
+        (None, Some(_)) => Ok(Some(Cipher::Xts)),
+        (Some(CipherChoice(Some(cipher))), Some(_)) => Ok(Some(cipher)),
+        (Some(CipherChoice(Some(_))), None) => refused(
+            "a store that is encrypted needs a key",
+            "name one with --key-file or --passphrase-file",
+        ),
+        (Some(CipherChoice(None)), Some(_)) => {
+            refused("it has a key but no cipher", "leave out one of the two")
+        }
+    }
+}
+
+fn parse_cipher(text: &str) -> Result<CipherChoice, String> {
+    let found = Cipher::ALL.into_iter().find(|cipher| cipher.name() == text);
+    match (found, text) {
+        (Some(cipher), _) => Ok(CipherChoice(Some(cipher))),
+        (None, "none") => Ok(CipherChoice(None)),
+        _ => Err(format!(
+            "'{text}' is none of aes-256-xts, aes-256-gcm and none"
+        )),
+    }
 }
 
 /// Whether a file was made.
@@ -199,7 +253,9 @@ fn occupied(url: &Location, why: impl std::fmt::Display) -> OpenError {
 
 fn info(args: InfoArgs) -> Result<(), OpenError> {
     let url = args.url.to_string();
-    let facts = with_store(&args.url, async move |store| Ok(Facts::new(url, &store)))?;
+    let facts = with_store(&args.url, args.key.source(), async move |store| {
+        Ok(Facts::new(url, &store))
+    })?;
     match args.json {
         true => print::json(&facts),
         false => print::line(&facts.text()),
@@ -275,7 +331,9 @@ impl Facts {
 fn grow(args: GrowArgs) -> Result<(), OpenError> {
     // The store is opened first as it is: what is no store, or not free, is left alone.
     let what = args.url.to_string();
-    let now = with_store(&args.url, async |store| Ok(store.shape().bytes()))?;
+    let now = with_store(&args.url, args.key.source(), async |store| {
+        Ok(store.shape().bytes())
+    })?;
     if args.size < now {
         let why = format!(
             "it has {} already; a store does not shrink",
@@ -286,7 +344,7 @@ fn grow(args: GrowArgs) -> Result<(), OpenError> {
     if let Location::File(path) = &args.url {
         grow_file(path, args.size)?;
     }
-    with_store(&args.url, async move |store| {
+    with_store(&args.url, args.key.source(), async move |store| {
         let grown = store.grow(args.size).await;
         grown.map_err(|error| error.of(&what))
     })

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::keys::KeyArgs;
 use super::names::parse_url;
 use super::offline::on_reactor;
 use super::print;
 use crate::backend::{self, Access, Checked, Location};
 use crate::base::OpenError;
+use crate::codec::Credential;
 use crate::env::{self, Instant};
 use crate::store::StoreError;
 use crate::store::check::{Depth, Limits, Progress, Report, check_with};
@@ -30,6 +32,9 @@ pub(super) struct StoreCheckArgs {
     #[arg(value_name = "URL", value_parser = parse_url)]
     url: Location,
 
+    #[command(flatten)]
+    key: KeyArgs,
+
     /// Read the data too, and open every block that is reachable.
     #[arg(long)]
     data: bool,
@@ -49,9 +54,10 @@ pub(super) fn run(args: StoreCheckArgs) -> Result<(), OpenError> {
         true => Depth::Data,
         false => Depth::Metadata,
     };
+    let key = args.key.read()?;
     let report = on_reactor(async move {
         let backend = backend::open(&args.url, Access::Read)?;
-        let checked = watched(&backend, depth).await;
+        let checked = watched(&backend, depth, key.as_ref()).await;
         checked.map_err(|error| error.of(&args.url.to_string()))
     })?;
     match args.json {
@@ -67,10 +73,14 @@ pub(super) fn run(args: StoreCheckArgs) -> Result<(), OpenError> {
     Err(OpenError::new(url, found, remedy))
 }
 
-async fn watched(backend: &Checked, depth: Depth) -> Result<Report, StoreError> {
+async fn watched(
+    backend: &Checked,
+    depth: Depth,
+    key: Option<&Credential>,
+) -> Result<Report, StoreError> {
     let mut bar = Bar::new();
     let mut told = |progress| bar.show(progress);
-    let report = check_with(backend, depth, Limits::default(), &mut told).await;
+    let report = check_with(backend, depth, Limits::default(), key, &mut told).await;
     bar.clear();
     report
 }

@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 
+use super::keys::KeyArgs;
 use super::names::parse_url;
 use super::offline::on_reactor;
 use super::print;
@@ -24,6 +25,9 @@ pub(super) struct StoreInspectArgs {
     /// The backend of the store.
     #[arg(value_name = "URL", value_parser = parse_url)]
     url: Location,
+
+    #[command(flatten)]
+    key: KeyArgs,
 
     /// Print JSON.
     #[arg(long, global = true)]
@@ -76,10 +80,10 @@ pub(super) fn run(args: StoreInspectArgs) -> Result<(), OpenError> {
         Words::Node { place } => What::Node(place.0, place.1),
         Words::Log => What::Log,
     };
-    let (url, as_json) = (args.url, args.json);
+    let (url, as_json, key) = (args.url, args.json, args.key.read()?);
     let shown = on_reactor(async move {
         let backend = backend::open(&url, Access::Read)?;
-        let shown = inspect(&backend, what).await;
+        let shown = inspect(&backend, what, key.as_ref()).await;
         shown.map_err(|error| error.of(&url.to_string()))
     })?;
     match as_json {

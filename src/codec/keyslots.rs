@@ -206,16 +206,25 @@ impl KeySlots {
     /// # Errors
     /// [`KeyError::WrongKey`] if it opens none; else says why none could be tried.
     pub fn unlock(&self, credential: &Credential) -> Result<Secret, KeyError> {
+        self.unlock_slot(credential).map(|(_, master)| master)
+    }
+
+    /// The same, and the slot that the credential opens.
+    ///
+    /// # Errors
+    /// As [`unlock`](Self::unlock).
+    pub fn unlock_slot(&self, credential: &Credential) -> Result<(usize, Secret), KeyError> {
         credential.check()?;
         let mut refused = KeyError::NoSlotFor(credential.kind());
-        for slot in self.slots.iter().flatten() {
+        for (index, slot) in self.slots.iter().enumerate() {
+            let Some(slot) = slot else { continue };
             if slot.kind() != credential.kind() {
                 continue;
             }
             let mut master = Zeroizing::new([0; KEY_BYTES]);
             let wrapping = wrapping(credential, slot.cost, &slot.salt)?;
             match wrapping.unwrap_key(&slot.wrapped, &mut *master) {
-                Ok(master) => return Ok(Secret::copy_of(master)),
+                Ok(master) => return Ok((index, Secret::copy_of(master))),
                 Err(_) => refused = KeyError::WrongKey,
             }
         }

@@ -6,6 +6,7 @@ mod gcm;
 #[cfg(test)]
 mod hex;
 mod key_error;
+mod keyring;
 mod keyslots;
 mod pack;
 mod seal;
@@ -16,6 +17,7 @@ mod xts_portable;
 pub use credential::{Cost, Credential, Kind, SALT_BYTES};
 pub use gcm::{GCM_TAG_BYTES, Gcm, NONCE_BYTES};
 pub use key_error::KeyError;
+pub use keyring::{Cipher, Keyring, MOUNT_SALT_BYTES};
 pub use keyslots::{AREA_BYTES, KEY_SLOTS, KeySlots, LABEL_BYTES_MAX, Newest, OtherCopy, SlotInfo};
 pub use pack::{BLOCK, Codec, pack, unpack};
 pub use seal::{Broken, Place, Sealer, TAG_BYTES};

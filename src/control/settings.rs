@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{ExportName, StoreName};
+use super::{ExportName, KeySource, StoreName};
 use crate::backend::Location;
 use crate::base::limits::THREADS_MAX;
 use crate::base::{OpenError, size};
@@ -45,6 +45,8 @@ pub struct StoreSettings {
     pub location: Location,
     /// How much memory it may use.
     pub tuning: Tuning,
+    /// Where its key is, if it is encrypted.
+    pub key: Option<KeySource>,
 }
 
 /// A backend that is exported as it is.
@@ -87,6 +89,8 @@ struct FileStore {
     url: String,
     leaf_cache: Option<String>,
     block_cache: Option<String>,
+    key_file: Option<PathBuf>,
+    passphrase_file: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -158,6 +162,7 @@ impl StoreSettings {
         Self {
             location,
             tuning: Tuning::default(),
+            key: None,
         }
     }
 }
@@ -165,6 +170,15 @@ impl StoreSettings {
 impl FileStore {
     fn check(self, key: &str) -> Result<StoreSettings, Wrong> {
         let mut settings = StoreSettings::new(check_url(&self.url, key)?);
+        settings.key = match (self.key_file, self.passphrase_file) {
+            (Some(_), Some(_)) => {
+                let why = "a store has a key file or a passphrase file, not both";
+                return Err(Wrong::new(format!("{key}.key_file"), why));
+            }
+            (Some(path), None) => Some(KeySource::KeyFile(path)),
+            (None, Some(path)) => Some(KeySource::PassphraseFile(path)),
+            (None, None) => None,
+        };
         let Tuning {
             leaf_cache,
             block_cache,
@@ -252,6 +266,7 @@ mod tests {
             client_ca = "a"
             [store.main]
             url = "store.img"
+            key_file = "main.key"
             leaf_cache = "64M"
             [raw.disk]
             url = "mem:1G"
@@ -266,6 +281,7 @@ mod tests {
         let main = &settings.stores[&StoreName::new("main").expect("a good name")];
         assert_eq!(main.location, Location::File("store.img".into()));
         assert_eq!(main.tuning.leaf_cache, 64 << 20);
+        assert_eq!(main.key, Some(KeySource::KeyFile("main.key".into())));
         assert_eq!(main.tuning.block_cache, Tuning::default().block_cache);
         let disk = &settings.raw[&ExportName::new("disk").expect("a good name")];
         assert_eq!(disk.location, Location::Mem(1 << 30));
@@ -289,6 +305,10 @@ mod tests {
             (
                 "[store.a]\nurl = \"x\"\nblock_cache = \"much\"",
                 "store.a.block_cache",
+            ),
+            (
+                "[store.a]\nurl = \"x\"\nkey_file = \"k\"\npassphrase_file = \"p\"",
+                "store.a.key_file",
             ),
             ("nbd = 7", "line 1: nbd"),
             ("[tls]\nkey = \"k\"", "line 1: [tls]"),

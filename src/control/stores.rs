@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, mpsc};
 
-use super::StoreName;
 use super::settings::StoreSettings;
+use super::{KeySource, StoreName};
 use crate::backend;
 use crate::backend::Location;
 use crate::base::OpenError;
@@ -27,9 +27,14 @@ pub(super) struct Stores {
 ///
 /// # Errors
 /// One line that names it, the cause and the remedy.
-pub async fn open_store(location: &Location, tuning: Tuning) -> Result<Arc<Store>, OpenError> {
+pub async fn open_store(
+    location: &Location,
+    tuning: Tuning,
+    key: Option<&KeySource>,
+) -> Result<Arc<Store>, OpenError> {
+    let key = key.map(KeySource::read).transpose()?;
     let backend = backend::open(location, backend::Access::Write)?;
-    let opened = Store::open(backend, tuning).await;
+    let opened = Store::open(backend, tuning, key.as_ref()).await;
     opened.map_err(|error| error.of(&location.to_string()))
 }
 
@@ -44,10 +49,14 @@ impl Stores {
             open: Vec::new(),
             names: Vec::new(),
         };
-        for (name, StoreSettings { location, tuning }) in settings {
-            let (location, tuning) = (location.clone(), *tuning);
+        for (name, of_store) in settings {
+            let StoreSettings {
+                location,
+                tuning,
+                key,
+            } = of_store.clone();
             let opened = run_on(reactor, move || async move {
-                open_store(&location, tuning).await
+                open_store(&location, tuning, key.as_ref()).await
             });
             match opened {
                 Ok(store) => {

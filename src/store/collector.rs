@@ -192,7 +192,7 @@ impl Shell {
                     tracing::error!(chunk = %ptr, "a block is damaged; its segment is kept");
                     continue;
                 };
-                let new = self.put(collector, age, *ptr, bytes).await?;
+                let new = self.put(collector, age, *ptr, &bytes).await?;
                 moves.insert(ptr.bits(), new);
             }
             rest = behind;
@@ -224,7 +224,7 @@ impl Shell {
             false => collector.outputs.values_mut().find(|output| fits(output)),
         };
         let output = output.ok_or(Error::Refused(Refusal::NoSpace))?;
-        let new = output.append(self.sealer, old, bytes);
+        let new = output.append(&self.sealer, old, bytes);
         if output.bytes.len() >= MOVE_BYTES {
             self.write_output(output).await?;
         }
@@ -264,7 +264,7 @@ impl Shell {
             flushed: 0,
             entries: output.entries,
         };
-        let bytes = trailer.encode(self.sealer, shape.seg_bytes());
+        let bytes = trailer.encode(&self.sealer, shape.seg_bytes());
         let len = u32::try_from(bytes.len()).expect("shorter than a segment");
         let room = shape.round_up(len);
         let offset = shape.backend_offset(output.seg, shape.seg_bytes() - room);
@@ -302,7 +302,7 @@ impl Output {
         end <= shape.seg_bytes() as usize
     }
 
-    fn append(&mut self, sealer: crate::codec::Sealer, old: Ptr, bytes: &[u8]) -> Ptr {
+    fn append(&mut self, sealer: &crate::codec::Sealer, old: Ptr, bytes: &[u8]) -> Ptr {
         let at = self.bytes.len().next_multiple_of(CHUNK_ALIGN);
         self.bytes.resize(at, 0);
         self.bytes.extend_from_slice(bytes);

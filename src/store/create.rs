@@ -11,26 +11,46 @@ use super::map::Nodes;
 use super::shell::Shell;
 use super::table::Table;
 use super::tuning::Tuning;
+use super::unlock::{begin_mount, random_bytes, write_key_slots};
 use crate::backend::{Backend, Checked};
 use crate::base::{Buf, Extent};
+use crate::codec::{
+    Cipher, Cost, Credential, KEY_BYTES, KeySlots, Keyring, Sealer, Secret, TAG_BYTES,
+};
 use crate::env;
 
 /// How a store is to be made.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Creation {
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Creation<'a> {
     /// How much of the backend to use, in bytes; all of it without.
     pub size: Option<u64>,
     /// The size of a segment in bytes, a power of two; chosen by the size of the store without.
     pub segment_bytes: Option<u32>,
     /// Whether a store that is there already is overwritten.
     pub overwrite: bool,
+    /// How it is to be encrypted, if it is.
+    pub encryption: Option<Encryption<'a>>,
+}
+
+/// How a store is to be encrypted.
+#[derive(Clone, Copy, Debug)]
+pub struct Encryption<'a> {
+    /// With what.
+    pub cipher: Cipher,
+    /// What opens the first key slot.
+    pub key: &'a Credential,
+    /// What it takes to try a passphrase.
+    pub cost: Cost,
 }
 
 /// Makes an empty store on `backend`; gives the shape of the store, and the backend back.
 ///
 /// # Errors
 /// `AlreadyAStore` unless it is to be overwritten, `Invalid` for sizes that no store can have.
-pub async fn create(backend: Checked, creation: Creation) -> Result<(Shape, Checked), StoreError> {
+pub async fn create(
+    backend: Checked,
+    creation: Creation<'_>,
+) -> Result<(Shape, Checked), StoreError> {
     let shape = shape(&backend, creation)?;
     if !creation.overwrite && has_superblock(&backend).await? {
         return Err(StoreError::AlreadyAStore);
@@ -41,7 +61,11 @@ pub async fn create(backend: Checked, creation: Creation) -> Result<(Shape, Chec
         backend.write(Superblock::slot_offset(slot), zeroes).await?;
     }
     backend.flush().await?;
-    let core = Core::new(nothing(shape), Tuning::default()).ok_or(StoreError::NoSpace)?;
+    let mut empty = nothing(shape);
+    if let Some(encryption) = creation.encryption {
+        encrypt(&backend, &mut empty, encryption).await?;
+    }
+    let core = Core::new(empty, Tuning::default()).ok_or(StoreError::NoSpace)?;
     let shell = Shell::new(backend, core);
     shell.checkpoint().await?;
     // The log was never used, so nobody else has the shell.
@@ -49,7 +73,25 @@ pub async fn create(backend: Checked, creation: Creation) -> Result<(Shape, Chec
     Ok((shape, shell.backend))
 }
 
-fn shape(backend: &Checked, creation: Creation) -> Result<Shape, StoreError> {
+/// Makes a master key and its first slot, and the key of the first mount.
+async fn encrypt(
+    backend: &Checked,
+    empty: &mut Recovered,
+    Encryption { cipher, key, cost }: Encryption<'_>,
+) -> Result<(), StoreError> {
+    let uuid = empty.superblock.uuid;
+    let master = Secret::new(random_bytes::<KEY_BYTES>().to_vec());
+    let mut slots = KeySlots::new(uuid);
+    slots.add(&master, key, "first", cost, random_bytes())?;
+    write_key_slots(backend, &slots).await?;
+    let ring = Keyring::new(cipher, master);
+    empty.superblock.salt = begin_mount(&ring, empty.superblock.epoch);
+    empty.superblock.cipher = Some(cipher);
+    empty.sealer = Sealer::with_keys(&uuid, Arc::new(ring));
+    Ok(())
+}
+
+fn shape(backend: &Checked, creation: Creation<'_>) -> Result<Shape, StoreError> {
     let geometry = backend.geometry();
     let invalid = |why: String| Err(StoreError::Invalid(why));
     let size = creation.size.unwrap_or(geometry.size);
@@ -97,10 +139,9 @@ async fn has_superblock(backend: &Checked) -> Result<bool, StoreError> {
 
 /// What a recovery would find if a store had nothing in it.
 fn nothing(shape: Shape) -> Recovered {
-    let mut uuid = [0; 16];
-    uuid[..8].copy_from_slice(&env::random_u64().to_le_bytes());
-    uuid[8..].copy_from_slice(&env::random_u64().to_le_bytes());
+    let uuid = random_bytes();
     Recovered {
+        sealer: Sealer::new(&uuid),
         superblock: Superblock {
             uuid,
             generation: 0,
@@ -114,6 +155,8 @@ fn nothing(shape: Shape) -> Recovered {
             next_counter: 1,
             cursor: shape.first_seg(),
             created: env::wall_clock(),
+            cipher: None,
+            mark: [0; TAG_BYTES],
         },
         nodes: Nodes::new(1),
         table: Table::new(shape),

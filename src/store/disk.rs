@@ -343,7 +343,7 @@ impl Disk {
             match self.shell.sealer.open(Shape::place(ptr, seq), chunk) {
                 Ok(bytes) => {
                     let to = &mut buf[block * BLOCK..(block + 1) * BLOCK];
-                    match fill_block(ptr, bytes, to) {
+                    match fill_block(ptr, &bytes, to) {
                         Ok(()) => self.shell.blocks.put(ptr, seq, to),
                         Err(Broken) => broken.push(block),
                     }

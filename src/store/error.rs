@@ -5,6 +5,7 @@ use std::fmt;
 use super::format::Malformed;
 use super::format::superblock::Unusable;
 use crate::base::{Error, OpenError};
+use crate::codec::KeyError;
 
 /// Why something was not done with a store, its volumes or its snapshots.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -19,6 +20,8 @@ pub enum StoreError {
     Newer(u32),
     /// A structure of it is damaged: which one, where, and how.
     Damaged(String),
+    /// It does not open with the key that was given, or without one: why.
+    Locked(String),
     /// What was asked for makes no sense: a name, a size.
     Invalid(String),
     /// There is no volume or snapshot of this name.
@@ -40,6 +43,7 @@ impl StoreError {
             Self::NotAStore => "make one with 'bedplate store create'",
             Self::AlreadyAStore => "remove it first if it is not needed any more",
             Self::Newer(_) => "use the version of bedplate that wrote it, or a newer one",
+            Self::Locked(_) => "see --key-file and --passphrase-file",
             Self::Damaged(_) => "nothing was written to it; see 'bedplate store check'",
             Self::Io(_) => "check the disk beneath it",
             Self::NoSpace => "delete what is not needed, or grow the store",
@@ -64,7 +68,7 @@ impl fmt::Display for StoreError {
             Self::AlreadyAStore => f.write_str("there is a store already"),
             Self::Newer(what) => write!(f, "it needs version or feature {what} of the format"),
             Self::Damaged(what) => write!(f, "damaged: {what}"),
-            Self::Invalid(what) => f.write_str(what),
+            Self::Locked(what) | Self::Invalid(what) => f.write_str(what),
             Self::NotFound(name) => write!(f, "there is no {name}"),
             Self::Exists(name) => write!(f, "there is a {name} already"),
             Self::Busy(why) => f.write_str(why),
@@ -75,6 +79,18 @@ impl fmt::Display for StoreError {
 }
 
 impl std::error::Error for StoreError {}
+
+impl From<KeyError> for StoreError {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Damaged(_) | KeyError::NotKeySlots | KeyError::OtherStore => {
+                Self::Damaged(format!("both copies of the key slots: {error}"))
+            }
+            KeyError::Version(version) => Self::Newer(version),
+            error => Self::Locked(error.to_string()),
+        }
+    }
+}
 
 impl From<(usize, Unusable)> for StoreError {
     fn from((slot, why): (usize, Unusable)) -> Self {

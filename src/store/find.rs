@@ -79,7 +79,7 @@ pub(super) fn check_backend(backend: &Checked, shape: Shape) -> Result<(), Store
 /// The root blob that `superblock` names.
 pub(super) async fn read_root(
     backend: &Checked,
-    sealer: Sealer,
+    sealer: &Sealer,
     superblock: &Superblock,
 ) -> Result<Root, StoreError> {
     let (at, shape) = (superblock.root, superblock.shape);
@@ -92,5 +92,5 @@ pub(super) async fn read_root(
     let what = || format!("the root of generation {}", superblock.generation);
     let broken = |_| damaged(what(), Malformed("it does not open"));
     let bytes = sealer.open(place, &sealed).map_err(broken)?;
-    Root::decode(shape, bytes).map_err(|error| damaged(what(), error))
+    Root::decode(shape, &bytes).map_err(|error| damaged(what(), error))
 }

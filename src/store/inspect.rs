@@ -19,7 +19,9 @@ use super::format::root::{Root, Tree, TreeKind};
 use super::format::superblock::{Superblock, choose};
 use super::format::trailer::Trailer;
 use super::format::{BLOCK, FANOUT, INFOS_PER_PAGE, Ptr, SegInfo, SegState, Seq};
+use super::unlock::{learn_keys, unlock};
 use crate::backend::Checked;
+use crate::codec::Credential;
 
 /// What is to be shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,7 +46,11 @@ pub enum What {
 ///
 /// # Errors
 /// If there is no store, or what leads to what is to be shown does not open.
-pub async fn inspect(backend: &Checked, what: What) -> Result<Inspection, StoreError> {
+pub async fn inspect(
+    backend: &Checked,
+    what: What,
+    key: Option<&Credential>,
+) -> Result<Inspection, StoreError> {
     let slots = read_slots(backend).await?;
     if what == What::Superblocks {
         let newest = choose(&slots).map(|newest| newest.generation).ok();
@@ -64,8 +70,13 @@ pub async fn inspect(backend: &Checked, what: What) -> Result<Inspection, StoreE
         return Ok(shown);
     }
     let newest = choose(&slots)?;
-    let source = Source::new(backend, newest.shape, &newest.uuid);
+    let sealer = unlock(backend, newest, key).await?;
+    let source = Source::new(backend, newest.shape, &sealer);
     let look = Look { source, newest };
+    if let Some(keys) = sealer.keys() {
+        let root = look.root().await?;
+        learn_keys(keys, &root);
+    }
     match what {
         What::Superblocks | What::Log => look.log().await,
         What::Root => Ok(root(&look.root().await?)),

@@ -22,6 +22,10 @@ const FLUSHES_TO_ZERO: u32 = 8;
 /// Records of an open batch from which on much has arrived at once.
 const HURRIED_RECORDS: usize = 8;
 
+/// Bytes of the log that may be written without a flush: what opening a store reads in full, within
+/// a second.
+const UNFLUSHED_MAX: u64 = 256 << 20;
+
 /// A block in a batch, with its place in the segment.
 #[derive(Debug)]
 struct Chunk {
@@ -84,6 +88,8 @@ pub(super) struct Log {
     written: u64,
     /// Every batch with a lower number is durable.
     durable: u64,
+    /// Bytes written that no flush has covered.
+    unflushed: u64,
     /// Bytes of segments used since the last checkpoint began.
     grown: u64,
     /// Segments taken since the store was opened.
@@ -120,6 +126,7 @@ impl Log {
             pump_claimed: false,
             written: number,
             durable: number,
+            unflushed: 0,
             grown: 0,
             segments_used: 2,
         })
@@ -320,7 +327,9 @@ impl Log {
             .iter()
             .position(|other| other.header.number == number);
         let batch = self.unwritten.remove(at.expect("it was not written yet"));
-        self.unwritten_bytes -= u64::from(batch.expect("found").header.bytes);
+        let bytes = u64::from(batch.expect("found").header.bytes);
+        self.unwritten_bytes -= bytes;
+        self.unflushed += bytes;
         self.written = match self.unwritten.front() {
             Some(first) => first.header.number,
             None => self.number,
@@ -330,7 +339,16 @@ impl Log {
     /// Notes that a flush of the backend has ended well which began when every batch below
     /// `number` was written.
     pub(super) fn flushed(&mut self, number: u64) {
-        self.durable = self.durable.max(number);
+        if number > self.durable {
+            self.durable = number;
+            self.unflushed = 0;
+        }
+    }
+
+    /// Whether so much was written since the last flush that it is time for one, though nobody asks
+    /// for it: what was not flushed has to be read in full when the store is opened.
+    pub(super) fn wants_flush(&self) -> bool {
+        self.unflushed >= UNFLUSHED_MAX
     }
 
     /// The bytes at `ptr` if they are not written yet.
@@ -427,7 +445,7 @@ impl Batch {
     }
 
     /// The batch as it is written, padded to the backend's block.
-    pub(super) fn seal(&self, sealer: Sealer, shape: Shape) -> Buf {
+    pub(super) fn seal(&self, sealer: &Sealer, shape: Shape) -> Buf {
         let bytes = self.header.bytes as usize;
         let mut buf = Buf::new(shape.round_up(self.header.bytes) as usize);
         buf[bytes..].fill(0);

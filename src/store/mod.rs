@@ -17,6 +17,7 @@ mod error;
 mod find;
 pub mod format;
 pub mod inspect;
+mod keys;
 mod log;
 mod map;
 mod names;
@@ -27,14 +28,16 @@ mod recover;
 mod shell;
 mod table;
 mod tuning;
+mod unlock;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub use create::{Creation, create};
+pub use create::{Creation, Encryption, create};
 pub use disk::Disk;
 pub use error::StoreError;
 pub use format::root::{Compression, Properties, TreeKind};
+pub use keys::{add_key, destroy_keys, list_keys, remove_key, slot_of_key};
 pub use names::TreeName;
 #[cfg(debug_assertions)]
 #[doc(hidden)]
@@ -43,6 +46,7 @@ pub use tuning::Tuning;
 
 use self::core::{Core, Health};
 use crate::backend::{Backend, Checked};
+use crate::codec::Credential;
 use crate::env;
 use format::{Malformed, Shape};
 use shell::Shell;
@@ -111,8 +115,12 @@ impl Store {
     /// # Errors
     /// What is wrong with the store, or that it is none. Nothing is written to a store that cannot
     /// be opened.
-    pub async fn open(backend: Checked, tuning: Tuning) -> Result<Arc<Self>, StoreError> {
-        let recovered = recover::recover(&backend, tuning).await?;
+    pub async fn open(
+        backend: Checked,
+        tuning: Tuning,
+        key: Option<&Credential>,
+    ) -> Result<Arc<Self>, StoreError> {
+        let recovered = recover::recover(&backend, tuning, key).await?;
         let core = Core::new(recovered, tuning).ok_or(StoreError::NoSpace)?;
         find::complete_superblock(&backend).await?;
         let shell = Shell::new(backend, core);

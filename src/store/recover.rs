@@ -24,10 +24,10 @@ use super::map::{Miss, Nodes};
 use super::shell::{read_chunk, read_node};
 use super::table::Table;
 use super::tuning::Tuning;
+use super::unlock::{begin_mount, learn_keys, random_bytes, unlock};
 use crate::backend::Checked;
 use crate::base::Buf;
-use crate::codec::{Place, Sealer, TAG_BYTES};
-use crate::env;
+use crate::codec::{Credential, Place, Sealer, TAG_BYTES};
 
 /// Leaves that are kept in memory at least, so that whoever needs two at once gets them.
 const LEAVES_MIN: usize = 32;
@@ -35,7 +35,7 @@ const LEAVES_MIN: usize = 32;
 /// A recovery under way.
 struct Recovery<'a> {
     backend: &'a Checked,
-    sealer: Sealer,
+    sealer: &'a Sealer,
     shape: Shape,
     nodes: Nodes,
     table: Table,
@@ -61,15 +61,23 @@ struct Head {
 ///
 /// # Errors
 /// `NotAStore`, `Newer`, or `Damaged` with the structure and its place. Nothing was written.
-pub(super) async fn recover(backend: &Checked, tuning: Tuning) -> Result<Recovered, StoreError> {
+pub(super) async fn recover(
+    backend: &Checked,
+    tuning: Tuning,
+    key: Option<&Credential>,
+) -> Result<Recovered, StoreError> {
     let superblock = newest_superblock(backend).await?;
     let shape = superblock.shape;
     check_backend(backend, shape)?;
-    let sealer = Sealer::new(&superblock.uuid);
-    let root = read_root(backend, sealer, &superblock).await?;
+    let sealer = unlock(backend, &superblock, key).await?;
+    let root = read_root(backend, &sealer, &superblock).await?;
+    if let Some(keys) = sealer.keys() {
+        learn_keys(keys, &root);
+    }
+    let sealer_of_all = sealer.clone();
     let mut recovery = Recovery {
         backend,
-        sealer,
+        sealer: &sealer_of_all,
         shape,
         nodes: Nodes::new((tuning.leaf_cache / 2 / SEALED_BLOCK).max(LEAVES_MIN)),
         table: Table::new(shape),
@@ -99,9 +107,12 @@ pub(super) async fn recover(backend: &Checked, tuning: Tuning) -> Result<Recover
     if recovery.batches > 0 {
         tracing::info!(batches = recovery.batches, "replayed the log");
     }
+    let salt = sealer.keys().map(|keys| begin_mount(keys, epoch));
     Ok(Recovered {
+        sealer,
         superblock: Superblock {
-            owner: owner(),
+            owner: random_bytes(),
+            salt: salt.unwrap_or_default(),
             ..superblock
         },
         nodes: recovery.nodes,
@@ -111,13 +122,6 @@ pub(super) async fn recover(backend: &Checked, tuning: Tuning) -> Result<Recover
         pages: root.pages,
         number,
     })
-}
-
-fn owner() -> [u8; 16] {
-    let mut owner = [0; 16];
-    owner[..8].copy_from_slice(&env::random_u64().to_le_bytes());
-    owner[8..].copy_from_slice(&env::random_u64().to_le_bytes());
-    owner
 }
 
 impl Recovery<'_> {
@@ -132,7 +136,7 @@ impl Recovery<'_> {
             let sealed = read_chunk(self.backend, self.shape, at, SEALED_BLOCK).await?;
             let opened = self.sealer.open(Shape::place(*ptr, *seq), &sealed);
             let bytes = opened.map_err(|_| damaged(what(), Malformed("it does not open")))?;
-            let read = self.table.read_page(page, bytes);
+            let read = self.table.read_page(page, &bytes);
             read.map_err(|error| damaged(what(), error))?;
         }
         Ok(())

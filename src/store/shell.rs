@@ -53,7 +53,7 @@ impl Shell {
     pub(super) fn new(backend: Checked, core: Core) -> Arc<Self> {
         Arc::new(Self {
             backend,
-            sealer: core.sealer,
+            sealer: core.sealer.clone(),
             blocks: BlockCache::new(core.tuning.block_cache),
             core: Mutex::new(core),
             changed: Signal::new(),
@@ -78,7 +78,7 @@ impl Shell {
     /// open, and whoever wanted it finds another way through the map.
     pub(super) async fn load(&self, load: Load) -> Result<()> {
         let shape = self.shape();
-        match read_node(&self.backend, self.sealer, shape, load).await {
+        match read_node(&self.backend, &self.sealer, shape, load).await {
             Ok(node) => self.core().loaded(load, node),
             Err(error) => {
                 let is_stale = self.core().table.seq(load.ptr.seg()) != load.seq;
@@ -160,7 +160,7 @@ impl Shell {
         });
     }
 
-    async fn write_jobs(&self, limit: usize) {
+    async fn write_jobs(self: &Arc<Self>, limit: usize) {
         loop {
             let (shape, job) = {
                 let mut core = self.core();
@@ -177,12 +177,22 @@ impl Shell {
                     return;
                 }
             };
-            let wants_chores = {
+            let (wants_chores, wants_flush) = {
                 let mut core = self.core();
                 core.log.job_written(&job);
                 core.traffic.log += written;
-                core.wants_checkpoint() || core.wants_collection()
+                let wants_chores = core.wants_checkpoint() || core.wants_collection();
+                (
+                    wants_chores,
+                    core.log.wants_flush().then(|| core.log.written()),
+                )
             };
+            if let Some(written) = wants_flush
+                && self.begin_flush()
+            {
+                let shell = Arc::clone(self);
+                env::start(async move { shell.flush_backend(written).await });
+            }
             self.changed.wake_all();
             if wants_chores {
                 self.chores.wake_all();
@@ -195,7 +205,7 @@ impl Shell {
         match job {
             Job::Batch(batch) => {
                 let offset = shape.backend_offset(batch.seg, batch.header.offset);
-                let seal = || batch.seal(self.sealer, shape);
+                let seal = || batch.seal(&self.sealer, shape);
                 self.write_firmly(offset, seal).await?;
                 Ok(u64::from(shape.round_up(batch.header.bytes)))
             }
@@ -212,7 +222,7 @@ impl Shell {
                 Ok(zero.bytes())
             }
             Job::Trailer(seg, trailer) => {
-                let bytes = trailer.encode(self.sealer, shape.seg_bytes());
+                let bytes = trailer.encode(&self.sealer, shape.seg_bytes());
                 let len = u32::try_from(bytes.len()).expect("shorter than a segment");
                 let room = shape.round_up(len);
                 let offset = shape.backend_offset(*seg, shape.seg_bytes() - room);
@@ -270,12 +280,13 @@ impl Shell {
         if core.health == Health::Stopped {
             return Some(Turn::Fail(Error::Poisoned));
         }
+        self.begin_flush().then(|| Turn::Run(core.log.written()))
+    }
+
+    /// Whether the caller is to flush, since nobody does.
+    fn begin_flush(&self) -> bool {
         let mut flushing = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
-        if flushing.under_way {
-            return None;
-        }
-        flushing.under_way = true;
-        Some(Turn::Run(core.log.written()))
+        !std::mem::replace(&mut flushing.under_way, true)
     }
 
     async fn flush_backend(&self, covered: u64) {
@@ -321,7 +332,7 @@ pub(super) async fn read_chunk(
 /// `Corrupt` if it is not what was written there.
 pub(super) async fn read_node(
     backend: &Checked,
-    sealer: Sealer,
+    sealer: &Sealer,
     shape: Shape,
     load: Load,
 ) -> Result<Box<Node>> {

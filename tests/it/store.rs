@@ -65,7 +65,9 @@ fn what_is_written_is_read_also_after_it_was_opened_again() {
         made(&disk).await;
         let mut model = BTreeMap::new();
         {
-            let store = Store::open(backend(&disk), tiny()).await.expect("it opens");
+            let store = Store::open(backend(&disk), tiny(), None)
+                .await
+                .expect("it opens");
             let made = store.create_volume("v", 64 << 20, Properties::default());
             made.await.expect("a volume");
             let volume = store.disk(&name("v")).expect("it is there");
@@ -83,7 +85,9 @@ fn what_is_written_is_read_also_after_it_was_opened_again() {
             check(&volume, &model, 300).await;
             store.close().await.expect("closed");
         }
-        let store = Store::open(backend(&disk), tiny()).await.expect("it opens");
+        let store = Store::open(backend(&disk), tiny(), None)
+            .await
+            .expect("it opens");
         let volume = store.disk(&name("v")).expect("it is there");
         check(&volume, &model, 300).await;
         let runs = volume.status(10, 20, 10).await.expect("a status");
@@ -99,7 +103,9 @@ fn what_was_flushed_survives_a_crash_and_snapshots_do_not_change() {
             let disk = disk.clone();
             sim::run(seed, async move {
                 made(&disk).await;
-                let store = Store::open(backend(&disk), tiny()).await.expect("it opens");
+                let store = Store::open(backend(&disk), tiny(), None)
+                    .await
+                    .expect("it opens");
                 let made = store.create_volume("v", 2 << 30, Properties::default());
                 made.await.expect("a volume");
                 let volume = store.disk(&name("v")).expect("it is there");
@@ -130,7 +136,9 @@ fn what_was_flushed_survives_a_crash_and_snapshots_do_not_change() {
             (random >> 33) % bound
         });
         sim::run(seed, async move {
-            let store = Store::open(backend(&disk), tiny()).await.expect("it opens");
+            let store = Store::open(backend(&disk), tiny(), None)
+                .await
+                .expect("it opens");
             check(&store.disk(&name("v")).expect("there"), &flushed, 200).await;
             check(&store.disk(&name("v@s")).expect("there"), &snapped, 200).await;
         });
@@ -143,7 +151,9 @@ fn overwriting_goes_on_for_ever_in_little_space() {
         sim::run(seed, async move {
             let disk = disk_of(48);
             made(&disk).await;
-            let store = Store::open(backend(&disk), tiny()).await.expect("it opens");
+            let store = Store::open(backend(&disk), tiny(), None)
+                .await
+                .expect("it opens");
             let made = store.create_volume("v", 64 << 20, Properties::default());
             made.await.expect("a volume");
             let volume = store.disk(&name("v")).expect("it is there");
@@ -159,7 +169,9 @@ fn overwriting_goes_on_for_ever_in_little_space() {
             }
             check(&volume, &model, 600).await;
             store.close().await.expect("closed");
-            let store = Store::open(backend(&disk), tiny()).await.expect("it opens");
+            let store = Store::open(backend(&disk), tiny(), None)
+                .await
+                .expect("it opens");
             check(&store.disk(&name("v")).expect("there"), &model, 600).await;
         });
     }

@@ -18,7 +18,7 @@ fn run(sealed: Sealed, depth: Depth) -> Report {
 fn try_run(sealed: Sealed, depth: Depth) -> Result<Report, StoreError> {
     sim::run(1, async move {
         let disk = sealed.into_disk().await;
-        check(&disk, depth).await
+        check(&disk, depth, None).await
     })
 }
 
@@ -100,7 +100,7 @@ fn a_long_check_in_small_windows_finds_the_same() {
             assert!(progress.total.is_none_or(|total| progress.done <= total));
             stages.push(progress.stage);
         };
-        let report = check_with(&disk, Depth::Data, limits, &mut told).await;
+        let report = check_with(&disk, Depth::Data, limits, None, &mut told).await;
         (report.expect("in order"), stages)
     });
     assert_eq!(narrow, wide);
@@ -204,7 +204,7 @@ fn a_superblock_that_cannot_be_read_ends_the_check() {
     let report = sim::run(1, async {
         let faulty = StoreImage::new().seal().into_faulty().await;
         faulty.plan(Kind::Read, 1, Fault::Fail);
-        check(&Checked::new(Medium::Faulty(faulty)), Depth::Metadata).await
+        check(&Checked::new(Medium::Faulty(faulty)), Depth::Metadata, None).await
     });
     assert!(matches!(report, Err(StoreError::Io(_))), "{report:?}");
 }
@@ -664,7 +664,7 @@ fn what_the_backend_cannot_read_is_a_finding() {
         let faulty = StoreImage::new().seal().into_faulty().await;
         let before = faulty.calls();
         let disk = Checked::new(Medium::Faulty(faulty.clone()));
-        check(&disk, Depth::Data).await.expect("in order");
+        check(&disk, Depth::Data, None).await.expect("in order");
         faulty.calls() - before
     });
     let mut told = 0;
@@ -672,7 +672,7 @@ fn what_the_backend_cannot_read_is_a_finding() {
         let report = sim::run(1, async move {
             let faulty = StoreImage::new().seal().into_faulty().await;
             faulty.plan(Kind::Read, nth, Fault::Fail);
-            check(&Checked::new(Medium::Faulty(faulty)), Depth::Data).await
+            check(&Checked::new(Medium::Faulty(faulty)), Depth::Data, None).await
         });
         let report = report.expect("a finding, not an end");
         told += u64::from(report.findings_total > 0);
@@ -694,7 +694,7 @@ fn findings_are_bounded_and_all_of_them_counted() {
             findings: 2,
             ..Limits::default()
         };
-        check_with(&disk, Depth::Data, limits, &mut |_| {}).await
+        check_with(&disk, Depth::Data, limits, None, &mut |_| {}).await
     });
     let report = report.expect("a store");
     assert_eq!(report.findings.len(), 2);

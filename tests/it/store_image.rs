@@ -157,6 +157,8 @@ impl StoreImage {
                 next_counter: 0,
                 cursor: segs::FREE,
                 created: 1_700_000_000,
+                cipher: None,
+                mark: [0; 16],
             },
             infos,
             root: Root {
@@ -309,7 +311,7 @@ impl StoreImage {
     /// Writes a trailer at the end of `seg`.
     pub(crate) fn write_trailer(&mut self, seg: u32, trailer: &Trailer) {
         let seg_bytes = self.shape().seg_bytes();
-        let bytes = trailer.encode(self.sealer(), seg_bytes);
+        let bytes = trailer.encode(&self.sealer(), seg_bytes);
         let at = seg_bytes - u32::try_from(bytes.len()).expect("short");
         self.put(seg, at, &bytes);
     }
@@ -371,7 +373,7 @@ impl StoreImage {
             next: self.log.next,
             flushed: self.log.flushed,
         };
-        header.encode(self.sealer(), &mut bytes);
+        header.encode(&self.sealer(), &mut bytes);
         self.put(seg, start, &bytes);
         self.log.number += 1;
         self.log.offset = self.shape().round_up(start + header.bytes);

@@ -28,7 +28,7 @@ async fn new_store() -> (Arc<Store>, StoredDisk) {
         ..Creation::default()
     };
     create(backend(), creation).await.expect("room for a store");
-    let store = Store::open(backend(), Tuning::default()).await;
+    let store = Store::open(backend(), Tuning::default(), None).await;
     let store = store.expect("the store just made");
     let made = store.create_volume("disk", SIZE, Properties::default());
     made.await.expect("a volume");

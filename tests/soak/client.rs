@@ -201,7 +201,7 @@ impl Client<'_> {
         let result = self.handle.zero(first, blocks, durability).await;
         let mut oracle = self.life.oracle.borrow_mut();
         oracle.tally.count("zeroes");
-        oracle.must_have_room(&result, &self.life.subject.usage());
+        oracle.must_have_room(&result, self.life.subject.usage());
         oracle.end_change(change, result);
     }
 

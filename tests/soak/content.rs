@@ -9,7 +9,8 @@ use std::fmt;
 /// The size of a block, in bytes.
 pub(crate) const BLOCK: usize = 4096;
 
-const MAGIC: u64 = u64::from_le_bytes(*b"soakdata");
+/// What a block that is not zeroes begins with.
+pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"soakdata");
 const HEAD_BYTES: usize = 24;
 
 /// What a block holds.

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use bedplate::base::{Error, Refusal, Result as IoResult, Status, StatusRun};
+use bedplate::store::Usage;
 
 use super::content::{BLOCK, Content, Stamp};
 use super::deeds::Pending;
@@ -394,11 +395,15 @@ impl Oracle {
         }
     }
 
-    /// Giving up blocks must be possible in a full store.
-    pub(crate) fn must_have_room(&self, result: &IoResult<()>, usage: &str) {
-        let full = Err(Error::Refused(Refusal::NoSpace));
-        let fine = self.is_broken || *result != full;
-        assert!(fine, "no space for a discard; {usage}");
+    /// Giving up blocks must be possible in a full store, as long as half of the reserve is left: a
+    /// discard of what a snapshot has takes space too, for nodes, and returns none.
+    pub(crate) fn must_have_room(&mut self, result: &IoResult<()>, usage: Option<Usage>) {
+        if self.is_broken || *result != Err(Error::Refused(Refusal::NoSpace)) {
+            return;
+        }
+        self.tally.count("discards refused for lack of space");
+        let used_up = usage.is_none_or(|usage| usage.free < usage.reserve / 2);
+        assert!(used_up, "no space for a discard; {usage:?}");
     }
 
     /// The store was closed, which began with that look.

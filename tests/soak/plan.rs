@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use bedplate::codec::Cipher;
 use bedplate::store::{Compression, Tuning};
 
 use super::chance::{Chance, index};
@@ -46,6 +47,8 @@ pub(crate) struct Plan {
     pub(crate) think_us: u64,
     /// The longest write, in blocks.
     pub(crate) write_blocks_max: u64,
+    /// How the store is encrypted, if it is.
+    pub(crate) cipher: Option<Cipher>,
 }
 
 /// A volume that a world begins with.
@@ -95,6 +98,11 @@ impl Plan {
             write_blocks_max: match is_full {
                 true => 64,
                 false => chance.pick(&[1, 2, 4, 16, 64]),
+            },
+            cipher: match chance.below(3) {
+                0 => Some(Cipher::Xts),
+                1 => Some(Cipher::Gcm),
+                _ => None,
             },
         }
     }

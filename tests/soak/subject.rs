@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use bedplate::backend::{Backend, Checked, Fault, Faulty, Kind, Medium};
 use bedplate::base::{Buf, Durability, Extent, Result as IoResult, StatusRun};
+use bedplate::codec::{Cipher, Cost, Credential, Secret};
 use bedplate::store::Tuning;
 use bedplate::store::check::{self, Depth};
 use bedplate::store::{
-    self, Compression, Creation, Disk, Properties, Store, StoreError, TreeInfo, TreeKind, TreeName,
+    self, Compression, Creation, Disk, Encryption, Properties, Store, StoreError, TreeInfo,
+    TreeKind, TreeName, Usage,
 };
 
-use super::content::BLOCK;
+use super::content::{BLOCK, MAGIC};
 use super::fake::{FakeDisk, FakeMedium, FakeStore};
 use super::plan::{Plan, SEG_BYTES};
 
@@ -28,7 +30,8 @@ fn next(properties: Properties) -> Compression {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Ground {
-    Disk(Faulty),
+    /// A disk, and how what is on it is encrypted.
+    Disk(Faulty, Option<Cipher>),
     Fake(FakeMedium),
 }
 
@@ -46,14 +49,43 @@ pub(crate) enum Handle {
     Fake(FakeDisk),
 }
 
+/// One of so many checks of an encrypted disk looks for what should not be seen there.
+const LOOKS: u64 = 8;
+
+/// The key of every store that has one.
+fn key() -> Credential {
+    Credential::KeyFile(Secret::copy_of(&[0x5a; 32]))
+}
+
+/// Whether anything on the disk begins as all blocks do that clients write.
+async fn shows_plaintext(disk: &Faulty) -> bool {
+    let end = disk.geometry().size;
+    let needle = MAGIC.to_le_bytes();
+    for start in (0..end).step_by(1 << 17) {
+        let at = Extent::between(start, end.min(start + (1 << 17)));
+        let bytes = disk.read(at, Buf::new(at.len())).await;
+        let found = |bytes: Buf| bytes.windows(needle.len()).any(|part| part == needle);
+        if bytes.is_ok_and(found) {
+            return true;
+        }
+    }
+    false
+}
+
 impl Ground {
     /// Makes an empty store.
     pub(crate) async fn create(&self, plan: &Plan) -> Result<(), StoreError> {
-        let Self::Disk(disk) = self else {
+        let Self::Disk(disk, cipher) = self else {
             return Ok(());
         };
+        let key = key();
         let creation = Creation {
             segment_bytes: Some(u32::try_from(SEG_BYTES).expect("small")),
+            encryption: cipher.map(|cipher| Encryption {
+                cipher,
+                key: &key,
+                cost: Cost::default(),
+            }),
             ..Creation::default()
         };
         let (shape, _) = store::create(checked(disk), creation).await?;
@@ -63,7 +95,10 @@ impl Ground {
 
     pub(crate) async fn open(&self, tuning: Tuning) -> Result<Subject, StoreError> {
         Ok(match self {
-            Self::Disk(disk) => Subject::Store(Store::open(checked(disk), tuning).await?),
+            Self::Disk(disk, cipher) => {
+                let key = cipher.map(|_| key());
+                Subject::Store(Store::open(checked(disk), tuning, key.as_ref()).await?)
+            }
             Self::Fake(medium) => Subject::Fake(medium.open()),
         })
     }
@@ -71,7 +106,7 @@ impl Ground {
     /// Loses what was not flushed, or any part of it.
     pub(crate) fn lose_power(&self, choose: &mut dyn FnMut(u64) -> u64) {
         match self {
-            Self::Disk(disk) => disk.crash(choose),
+            Self::Disk(disk, _) => disk.crash(choose),
             Self::Fake(medium) => medium.crash(choose),
         }
     }
@@ -80,10 +115,14 @@ impl Ground {
     ///
     /// This is the one place where a check of structures is called from.
     pub(crate) async fn check(&self) -> Vec<String> {
-        let Self::Disk(disk) = self else {
+        let Self::Disk(disk, cipher) = self else {
             return Vec::new();
         };
-        match check::check(&checked(disk), Depth::Data).await {
+        if cipher.is_some() && disk.calls().is_multiple_of(LOOKS) && shows_plaintext(disk).await {
+            return vec!["there is plaintext on the disk".to_owned()];
+        }
+        let key = cipher.map(|_| key());
+        match check::check(&checked(disk), Depth::Data, key.as_ref()).await {
             Ok(report) => {
                 let findings = report.findings.iter();
                 findings.map(|found| format!("{found:?}")).collect()
@@ -95,7 +134,7 @@ impl Ground {
     /// Has a call fail, `after` others of its kind.
     pub(crate) fn plan_fault(&self, kind: Kind, after: u64, fault: Fault) {
         match self {
-            Self::Disk(disk) => disk.plan(kind, after, fault),
+            Self::Disk(disk, _) => disk.plan(kind, after, fault),
             Self::Fake(_) => {}
         }
     }
@@ -103,7 +142,7 @@ impl Ground {
     /// Lets reads that are planned to go astray do so now, where they do no harm. While a store is
     /// opened one could make the log seem to end before its end, and nobody could tell.
     pub(crate) async fn use_up_reads(&self) {
-        let Self::Disk(disk) = self else { return };
+        let Self::Disk(disk, _) = self else { return };
         for _ in 0..READ_FAULTS_WITHIN {
             let at = Extent::between(0, BLOCK as u64);
             drop(disk.read(at, Buf::new(BLOCK)).await);
@@ -113,7 +152,7 @@ impl Ground {
     /// How many calls of the disk there were.
     pub(crate) fn calls(&self) -> u64 {
         match self {
-            Self::Disk(disk) => disk.calls(),
+            Self::Disk(disk, _) => disk.calls(),
             Self::Fake(_) => 0,
         }
     }
@@ -147,10 +186,10 @@ impl Subject {
     }
 
     /// How full it is, for people.
-    pub(crate) fn usage(&self) -> String {
+    pub(crate) fn usage(&self) -> Option<Usage> {
         match self {
-            Self::Store(store) => format!("{:?}", store.usage()),
-            Self::Fake(_) => String::new(),
+            Self::Store(store) => Some(store.usage()),
+            Self::Fake(_) => None,
         }
     }
 

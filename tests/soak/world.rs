@@ -72,7 +72,7 @@ pub(crate) fn run(seed: u64, kind: Kindof, oracle: &Rc<RefCell<Oracle>>) {
         Kindof::Fake(bug) => Ground::Fake(FakeMedium::new(bug)),
         Kindof::Store(tune) => {
             tune(&mut plan.tuning);
-            Ground::Disk(Faulty::new(plan.disk_bytes(), plan.block))
+            Ground::Disk(Faulty::new(plan.disk_bytes(), plan.block), plan.cipher)
         }
     };
     oracle.borrow_mut().is_broken = plan.faults;

@@ -192,7 +192,7 @@ impl Image {
             .open(place, sealed.ok_or(Unread::Outside)?)?;
         if !ptr.is_raw() {
             let mut block = [0; BLOCK];
-            unpack(ptr.codec(), bytes, &mut block).map_err(|_| Unread::NoBlock)?;
+            unpack(ptr.codec(), &bytes, &mut block).map_err(|_| Unread::NoBlock)?;
         }
         Ok(())
     }

@@ -48,6 +48,7 @@ pub(super) use table::{read_page, read_root};
 
 use super::StoreError;
 use crate::backend::Checked;
+use crate::codec::Credential;
 
 /// How much is read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,8 +83,12 @@ impl Default for Limits {
 /// # Errors
 /// If there is no store, or none that this version reads, or if its superblocks cannot be read:
 /// one that cannot be read may be the newest.
-pub async fn check(backend: &Checked, depth: Depth) -> Result<Report, StoreError> {
-    check_with(backend, depth, Limits::default(), &mut |_| {}).await
+pub async fn check(
+    backend: &Checked,
+    depth: Depth,
+    key: Option<&Credential>,
+) -> Result<Report, StoreError> {
+    check_with(backend, depth, Limits::default(), key, &mut |_| {}).await
 }
 
 /// As [`check`], within `limits`, telling `progress` how far it is.
@@ -94,7 +99,8 @@ pub async fn check_with(
     backend: &Checked,
     depth: Depth,
     limits: Limits,
+    key: Option<&Credential>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Report, StoreError> {
-    prove::prove(backend, depth, limits, progress).await
+    prove::prove(backend, depth, limits, key, progress).await
 }

@@ -12,11 +12,12 @@ use super::table::{Segments, Usage, page_place, read_root};
 use super::walk::{Label, Place, Spot, Visit, Walk, blocks_of_all, prove_trees};
 use super::{Depth, Limits};
 use crate::backend::{Backend, Checked};
-use crate::codec::TAG_BYTES;
+use crate::codec::{Credential, TAG_BYTES};
 use crate::store::StoreError;
 use crate::store::format::root::Root;
 use crate::store::format::superblock::{self, Superblock};
 use crate::store::format::{Ptr, SegState, Seq};
+use crate::store::unlock::{learn_keys, unlock};
 
 /// Segments that opening a store takes at least: two for the log, one for the checkpoint.
 const SEGMENTS_TO_OPEN: u64 = 3;
@@ -26,13 +27,15 @@ pub(super) async fn prove(
     backend: &Checked,
     depth: Depth,
     limits: Limits,
+    key: Option<&Credential>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Report, StoreError> {
     let slots = superblocks::read_slots(backend).await?;
     let newest = superblock::choose(&slots)?;
     let mut findings = Findings::new(limits.findings);
     superblocks::prove(&slots, newest, backend.geometry().size, &mut findings);
-    let source = Source::new(backend, newest.shape, &newest.uuid);
+    let sealer = unlock(backend, newest, key).await?;
+    let source = Source::new(backend, newest.shape, &sealer);
     let mut report = Report {
         generation: newest.generation,
         epoch: newest.epoch,
@@ -40,6 +43,9 @@ pub(super) async fn prove(
     };
     match read_root(source, newest.root).await {
         Ok(root) => {
+            if let Some(keys) = sealer.keys() {
+                learn_keys(keys, &root);
+            }
             let mut course = Course {
                 source,
                 newest,

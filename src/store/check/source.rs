@@ -15,7 +15,7 @@ const PIECE_BYTES: u64 = 1 << 20;
 pub(in crate::store) struct Source<'a> {
     backend: &'a Checked,
     shape: Shape,
-    sealer: Sealer,
+    sealer: &'a Sealer,
 }
 
 /// Why something was not read.
@@ -32,12 +32,12 @@ pub(in crate::store) enum Unread {
 }
 
 impl<'a> Source<'a> {
-    /// The store on `backend` that is divided as `shape` says and has the identity `uuid`.
-    pub(in crate::store) fn new(backend: &'a Checked, shape: Shape, uuid: &[u8; 16]) -> Self {
+    /// The store on `backend` that is divided as `shape` says, whose bytes `sealer` opens.
+    pub(in crate::store) fn new(backend: &'a Checked, shape: Shape, sealer: &'a Sealer) -> Self {
         Self {
             backend,
             shape,
-            sealer: Sealer::new(uuid),
+            sealer,
         }
     }
 
@@ -47,7 +47,7 @@ impl<'a> Source<'a> {
     }
 
     /// What opens it.
-    pub(in crate::store) fn sealer(self) -> Sealer {
+    pub(in crate::store) fn sealer(self) -> &'a Sealer {
         self.sealer
     }
 
@@ -92,8 +92,7 @@ impl<'a> Source<'a> {
             seq: seq.bits(),
             offset,
         };
-        self.sealer.open(place, &sealed)?;
-        Ok(sealed.window(0, len))
+        Ok(Buf::from(&*self.sealer.open(place, &sealed)?))
     }
 
     /// Reads and opens the node that `ptr` leads to, in a segment numbered `seq`.

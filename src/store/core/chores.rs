@@ -9,9 +9,11 @@
 //! A stop before the superblock is durable leaves the last checkpoint as it was: nothing that it
 //! leads to has been overwritten, since all of this goes to places that were free in it.
 
+use std::collections::BTreeSet;
+
 use super::{Core, Pause, TreeState, root_of, superblock_after};
 use crate::base::Buf;
-use crate::codec::TAG_BYTES;
+use crate::codec::{MOUNT_SALT_BYTES, TAG_BYTES};
 use crate::store::format::batch::Successor;
 use crate::store::format::superblock::{LogPosition, RootRef, Superblock};
 use crate::store::format::{BLOCK, CHUNK_ALIGN, Ptr, SEALED_BLOCK, SegState, Seq, Shape};
@@ -201,7 +203,13 @@ impl Core {
         let sealed = &mut runs[run].bytes[at..at + root_len + TAG_BYTES];
         sealed[..root_len].copy_from_slice(&blob);
         self.sealer.close(place, sealed);
-        let superblock = superblock_after(&self.superblock, &self.table, root, frozen.log);
+        let superblock = superblock_after(
+            &self.sealer,
+            &self.superblock,
+            &self.table,
+            root,
+            frozen.log,
+        );
         Ok((runs, superblock))
     }
 
@@ -226,9 +234,30 @@ impl Core {
         }
     }
 
+    /// The salts of the mounts that wrote what is still used, and of this one.
+    fn salts(&self) -> Vec<(u32, [u8; MOUNT_SALT_BYTES])> {
+        let Some(keys) = self.sealer.keys() else {
+            return Vec::new();
+        };
+        let used = self
+            .table
+            .all()
+            .filter(|(_, info)| info.state != SegState::Free);
+        let mut epochs: BTreeSet<u32> = used.map(|(_, info)| info.seq.epoch()).collect();
+        epochs.insert(self.table.epoch());
+        keys.salts(&epochs)
+    }
+
     fn encode_root(&self, frozen: &Frozen) -> Vec<u8> {
         let at = |root: Ref| self.nodes.where_written(root);
-        root_of(&frozen.trees, frozen.next_tree, &self.pages, at).encode()
+        root_of(
+            &frozen.trees,
+            frozen.next_tree,
+            &self.pages,
+            self.salts(),
+            at,
+        )
+        .encode()
     }
 
     /// Room for `len` bytes and their seal at the end of `runs`: which run, the offset in its

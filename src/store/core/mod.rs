@@ -24,7 +24,7 @@ use super::map::{Miss, Nodes, Ref};
 use super::table::Table;
 use super::tuning::Tuning;
 use crate::base::{Error, Refusal};
-use crate::codec::Sealer;
+use crate::codec::{MOUNT_SALT_BYTES, Sealer};
 
 pub(super) use chores::Frozen;
 pub(super) use collect::{Collected, Moves, Pass, Traversal, by_segment};
@@ -126,6 +126,7 @@ pub(super) struct Core {
 /// What a recovery has found, from which a core goes on.
 #[derive(Debug)]
 pub(super) struct Recovered {
+    pub(super) sealer: Sealer,
     pub(super) superblock: Superblock,
     pub(super) nodes: Nodes,
     pub(super) table: Table,
@@ -142,7 +143,7 @@ impl Core {
         let shape = recovered.table.shape();
         let log = Log::begin(&mut recovered.table, recovered.number, tuning.batch_bytes)?;
         Some(Self {
-            sealer: Sealer::new(&recovered.superblock.uuid),
+            sealer: recovered.sealer,
             tuning,
             nodes: recovered.nodes,
             table: recovered.table,
@@ -235,6 +236,7 @@ pub(super) fn root_of(
     trees: &[TreeState],
     next_tree: u32,
     pages: &[(Ptr, Seq)],
+    salts: Vec<(u32, [u8; MOUNT_SALT_BYTES])>,
     at: impl Fn(Ref) -> Ptr,
 ) -> Root {
     let tree = |tree: &TreeState| Tree {
@@ -251,26 +253,32 @@ pub(super) fn root_of(
     Root {
         next_tree,
         pages: pages.to_vec(),
+        salts,
         trees: trees.iter().map(tree).collect(),
     }
 }
 
 /// The superblock that follows `last`.
 pub(super) fn superblock_after(
+    sealer: &Sealer,
     last: &Superblock,
     table: &Table,
     root: RootRef,
-    (log, next): (LogPosition, Successor),
+    (log, successor): (LogPosition, Successor),
 ) -> Superblock {
-    Superblock {
+    let mut next = Superblock {
         generation: last.generation + 1,
         shape: table.shape(),
         epoch: table.epoch(),
         root,
         log,
-        next,
+        next: successor,
         next_counter: table.next_counter(),
         cursor: table.cursor(),
         ..last.clone()
+    };
+    if let Some(keys) = sealer.keys() {
+        next.sign(keys);
     }
+    next
 }

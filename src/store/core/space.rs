@@ -26,6 +26,10 @@ const TRIM_SEGS: u32 = 3;
 /// is lost, and opening takes two for the log and makes a checkpoint, each of up to two.
 const OPENING_SEGS: u32 = 6;
 
+/// How far below that it may go when nothing else helps: garbage collection without any segment to
+/// move into takes one, which it pays back with what that empties; discards stop before that one.
+const LAST_SEGS: u32 = 2;
+
 /// How much is kept back.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reserve {
@@ -42,6 +46,8 @@ pub(in crate::store) enum Wish {
     Write,
     /// A discard or a writing of zeroes.
     Trim,
+    /// The same, while garbage collection gains nothing any more.
+    LastTrim,
     /// Garbage collection that has no segment to move into.
     Collect,
     /// Garbage collection that has one, but for what is older or younger.
@@ -74,7 +80,11 @@ impl Reserve {
         match wish {
             Wish::Write => above(self.segs),
             Wish::Trim => above(opening + 1),
-            Wish::Collect => above(opening + 1 + TRIM_SEGS).max(above(opening).min(1)),
+            Wish::LastTrim => above(opening - LAST_SEGS + 1),
+            Wish::Collect => {
+                let last = above(opening - LAST_SEGS).min(1);
+                above(opening + 1 + TRIM_SEGS).max(last)
+            }
             Wish::CollectApart => above(opening + 1 + TRIM_SEGS),
         }
     }
@@ -94,9 +104,10 @@ impl Core {
         if self.allowance(wish) >= segs {
             return Ok(());
         }
-        match self.is_parked() {
-            true => Err(Some(Error::Refused(Refusal::NoSpace))),
-            false => Err(None),
+        match (self.is_parked(), wish) {
+            (false, _) => Err(None),
+            (true, Wish::Trim) if self.allowance(Wish::LastTrim) >= segs => Ok(()),
+            (true, _) => Err(Some(Error::Refused(Refusal::NoSpace))),
         }
     }
 

@@ -88,9 +88,9 @@ impl Header {
 
     /// Writes the header into the batch `to`, whose records and chunks are in place, and seals
     /// records and header.
-    pub fn encode(&self, sealer: Sealer, to: &mut [u8]) {
-        let records = &to[self.records_at()..self.bytes as usize];
-        let records_seal = sealer.tag(self.records_place(), records);
+    pub fn encode(&self, sealer: &Sealer, to: &mut [u8]) {
+        let records = &mut to[self.records_at()..self.bytes as usize];
+        let records_seal = sealer.hide(self.records_place(), records);
         put(to, 0, &MAGIC.to_le_bytes());
         put(to, 4, &self.records.to_le_bytes());
         put(to, 6, &[0; 2]);
@@ -104,7 +104,7 @@ impl Header {
         put(to, 48, &self.number.to_le_bytes());
         put(to, 56, &[0; 8]);
         put(to, 64, &records_seal);
-        sealer.close(self.place(), &mut to[..HEADER_BYTES]);
+        sealer.mark(self.place(), &mut to[..HEADER_BYTES]);
     }
 
     /// Reads the header at the start of `from`, at least [`HEADER_BYTES`] long, which lies at
@@ -113,7 +113,7 @@ impl Header {
     /// # Errors
     /// If there is none, or it is another's.
     pub fn decode(
-        sealer: Sealer,
+        sealer: &Sealer,
         seq: Seq,
         offset: u32,
         seg_bytes: u32,
@@ -139,7 +139,7 @@ impl Header {
             return Err(Malformed("a batch that belongs elsewhere"));
         }
         sealer
-            .open(read.place(), &from[..HEADER_BYTES])
+            .verify(read.place(), &from[..HEADER_BYTES])
             .map_err(|_| Malformed("the header of a batch does not open"))?;
         let records = usize::from(read.records);
         let end = u64::from(offset) + u64::from(read.bytes);
@@ -154,14 +154,14 @@ impl Header {
     ///
     /// # Errors
     /// If they are not what was written with the header, or say what no record says.
-    pub fn decode_records(&self, sealer: Sealer, from: &[u8]) -> Result<Vec<Logged>, Malformed> {
+    pub fn decode_records(&self, sealer: &Sealer, from: &[u8]) -> Result<Vec<Logged>, Malformed> {
         let whole = from
             .get(..self.bytes as usize)
             .ok_or(Malformed("a batch that is cut off"))?;
-        let records = &whole[self.records_at()..];
-        if sealer.tag(self.records_place(), records)[..] != from[64..64 + TAG_BYTES] {
-            return Err(Malformed("the records of a batch do not open"));
-        }
+        let hidden = &whole[self.records_at()..];
+        let records = sealer
+            .reveal(self.records_place(), hidden, &bytes(from, 64))
+            .map_err(|_| Malformed("the records of a batch do not open"))?;
         let mut logged = Vec::with_capacity(usize::from(self.records));
         let mut chunk_at = HEADER_BYTES;
         let mut rest = records.chunks_exact(RECORD_BYTES);

@@ -1,12 +1,14 @@
 //! The root blob: every tree of the store, and where the segment table is.
 
-use super::fields::{put, u16_at, u32_at, u64_at};
+use super::fields::{bytes, put, u16_at, u32_at, u64_at};
 use super::{Malformed, Ptr, Seq, Shape};
+use crate::codec::MOUNT_SALT_BYTES;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"bRot");
 const HEAD_BYTES: usize = 32;
 const PAGE_BYTES: usize = 16;
 const TREE_BYTES: usize = 64;
+const SALT_BYTES: usize = 24;
 
 /// The longest name of a volume or a snapshot, in bytes.
 pub const NAME_BYTES_MAX: usize = 255;
@@ -24,6 +26,9 @@ pub struct Root {
     pub pages: Vec<(Ptr, Seq)>,
     /// The trees, by identity.
     pub trees: Vec<Tree>,
+    /// The salts of the keys of the mounts that wrote what is reachable, by mount; none without
+    /// encryption.
+    pub salts: Vec<(u32, [u8; MOUNT_SALT_BYTES])>,
 }
 
 /// A volume or a snapshot.
@@ -118,9 +123,14 @@ impl Root {
         put(&mut to, 4, &count(self.pages.len()));
         put(&mut to, 8, &count(self.trees.len()));
         put(&mut to, 12, &self.next_tree.to_le_bytes());
+        put(&mut to, 16, &count(self.salts.len()));
         for (ptr, seq) in &self.pages {
             to.extend(ptr.bits().to_le_bytes());
             to.extend(seq.bits().to_le_bytes());
+        }
+        for (epoch, salt) in &self.salts {
+            to.extend(u64::from(*epoch).to_le_bytes());
+            to.extend(salt);
         }
         for tree in &self.trees {
             tree.encode(&mut to);
@@ -142,6 +152,10 @@ impl Root {
         let (list, behind) = listed
             .and_then(|bytes| rest.split_at_checked(bytes))
             .ok_or(Malformed("a root with more pages than fit"))?;
+        let salts = (u32_at(from, 16) as usize).checked_mul(SALT_BYTES);
+        let (salts, behind) = salts
+            .and_then(|bytes| behind.split_at_checked(bytes))
+            .ok_or(Malformed("a root with more keys than fit"))?;
         rest = behind;
         let page = |page: &[u8]| {
             let ptr = Ptr::from_bits(u64_at(page, 0));
@@ -157,6 +171,10 @@ impl Root {
                 .map(page)
                 .collect::<Result<_, _>>()?,
             trees: Vec::new(),
+            salts: salts
+                .chunks(SALT_BYTES)
+                .map(|salt| (u32_at(salt, 0), bytes(salt, 8)))
+                .collect(),
         };
         if trees > TREES_MAX {
             return Err(Malformed("a root with more trees than there can be"));

@@ -3,7 +3,7 @@
 use super::batch::Successor;
 use super::fields::{bytes, put, u32_at, u64_at};
 use super::{BLOCK, Malformed, Seq, Shape};
-use crate::codec::{Place, Sealer, TAG_BYTES};
+use crate::codec::{Cipher, Keyring, Place, Sealer, TAG_BYTES};
 
 /// How large a superblock is, in bytes: a sector, which is written as a whole or not at all, so
 /// that one which does not open is damaged and was not cut off by a power loss.
@@ -20,6 +20,9 @@ pub const SLOT_STRIDE: u64 = 64 << 10;
 
 /// The version of the format that this code reads and writes.
 pub const VERSION: u32 = 1;
+
+/// Where the mark is, in bytes: all before it is marked.
+const MARK_AT: usize = 184;
 
 const MAGIC: &[u8; 8] = b"BEDPLATE";
 
@@ -79,6 +82,10 @@ pub struct Superblock {
     pub cursor: u32,
     /// When the store was made, in seconds since 1970.
     pub created: u64,
+    /// How the store is encrypted, if it is.
+    pub cipher: Option<Cipher>,
+    /// What only who has the master key could write here; zero without encryption.
+    pub mark: [u8; TAG_BYTES],
 }
 
 /// Why a slot holds no superblock.
@@ -144,6 +151,7 @@ impl Superblock {
         put(to, 0, MAGIC);
         put(to, 8, &VERSION.to_le_bytes());
         put(to, 20, &[self.shape.seg_shift(), self.shape.block_shift()]);
+        put(to, 22, &[self.cipher.map_or(0, |cipher| cipher as u8)]);
         put(to, 24, &self.uuid);
         put(to, 40, &self.generation.to_le_bytes());
         put(to, 48, &u64::from(self.shape.segs()).to_le_bytes());
@@ -164,7 +172,26 @@ impl Superblock {
         put(to, 168, &self.next.seq.bits().to_le_bytes());
         put(to, 176, &self.next.seg.to_le_bytes());
         put(to, 152, &self.created.to_le_bytes());
+        put(to, MARK_AT, &self.mark);
         Sealer::new(&self.uuid).close(place(slot), &mut to[..BYTES]);
+    }
+
+    /// Writes the mark of these keys.
+    pub fn sign(&mut self, keys: &Keyring) {
+        self.mark = keys.mark(&self.marked());
+    }
+
+    /// Whether it bears the mark of these keys.
+    pub fn is_signed(&self, keys: &Keyring) -> bool {
+        self.mark == keys.mark(&self.marked())
+    }
+
+    fn marked(&self) -> [u8; MARK_AT] {
+        let mut bytes = [0; BYTES];
+        self.encode(Self::slots(self.generation)[0], &mut bytes);
+        let mut marked = [0; MARK_AT];
+        marked.copy_from_slice(&bytes[..MARK_AT]);
+        marked
     }
 
     /// Reads the superblock in `from`, at least [`BYTES`] long, which was found in `slot`.
@@ -191,9 +218,13 @@ impl Superblock {
             (VERSION, flags) => return Err(Unusable::Newer(flags)),
             (version, _) => return Err(Unusable::Newer(version)),
         }
-        if from[22] != 0 {
-            return Err(Unusable::Newer(u32::from(from[22])));
-        }
+        let cipher = match from[22] {
+            0 => None,
+            number => {
+                let known = Cipher::ALL.into_iter().find(|one| *one as u8 == number);
+                Some(known.ok_or_else(|| Unusable::Newer(u32::from(number)))?)
+            }
+        };
         let read = Self {
             uuid,
             generation: u64_at(from, 40),
@@ -221,6 +252,8 @@ impl Superblock {
             next_counter: u64_at(from, 136),
             cursor: u32_at(from, 144),
             created: u64_at(from, 152),
+            cipher,
+            mark: bytes(from, MARK_AT),
         };
         if !Self::slots(read.generation).contains(&slot) {
             return Err(Unusable::Damaged("it belongs into another slot"));

@@ -12,7 +12,7 @@ use crate::codec::{Place, Sealer, TAG_BYTES};
 pub const ENTRY_BYTES: usize = 40;
 
 /// What stands behind the entries, seal included, in bytes.
-pub const FOOTER_BYTES: usize = 80;
+pub const FOOTER_BYTES: usize = 96;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"bTrl");
 
@@ -62,7 +62,7 @@ pub const fn bytes_for(entries: usize) -> usize {
 
 impl Trailer {
     /// The trailer as it ends a segment of `seg_bytes` bytes.
-    pub fn encode(&self, sealer: Sealer, seg_bytes: u32) -> Vec<u8> {
+    pub fn encode(&self, sealer: &Sealer, seg_bytes: u32) -> Vec<u8> {
         let entries = self.entries.len();
         let mut to = vec![0; bytes_for(entries)];
         for (entry, to) in self.entries.iter().zip(to.chunks_mut(ENTRY_BYTES)) {
@@ -70,7 +70,8 @@ impl Trailer {
             put(to, 16, &entry.offset.to_le_bytes());
             put(to, 24, &entry.fingerprint);
         }
-        let footer = &mut to[entries * ENTRY_BYTES..];
+        let (listed, footer) = to.split_at_mut(entries * ENTRY_BYTES);
+        let entries_seal = sealer.hide(entries_place(self.seq, seg_bytes, entries), listed);
         put(footer, 0, &MAGIC.to_le_bytes());
         put(footer, 4, &(self.kind as u32).to_le_bytes());
         put(footer, 8, &self.seq.bits().to_le_bytes());
@@ -84,8 +85,8 @@ impl Trailer {
         put(footer, 32, &self.next.seg.to_le_bytes());
         put(footer, 40, &self.last.to_le_bytes());
         put(footer, 48, &self.flushed.to_le_bytes());
-        let place = place(self.seq, seg_bytes, entries);
-        sealer.close(place, &mut to);
+        put(footer, 56, &entries_seal);
+        sealer.mark(footer_place(self.seq, seg_bytes), footer);
         to
     }
 
@@ -106,7 +107,7 @@ impl Trailer {
     /// # Errors
     /// If it is none, or another's.
     pub fn decode(
-        sealer: Sealer,
+        sealer: &Sealer,
         seq: Seq,
         seg_bytes: u32,
         from: &[u8],
@@ -121,14 +122,18 @@ impl Trailer {
         }
         let entries = footer_at / ENTRY_BYTES;
         sealer
-            .open(place(seq, seg_bytes, entries), from)
+            .verify(footer_place(seq, seg_bytes), footer)
             .map_err(|_| Malformed("a trailer does not open"))?;
+        let place = entries_place(seq, seg_bytes, entries);
+        let listed = sealer
+            .reveal(place, &from[..footer_at], &bytes(footer, 56))
+            .map_err(|_| Malformed("the entries of a trailer do not open"))?;
         let kind = match u32_at(footer, 4) {
             0 => Kind::Log,
             1 => Kind::Gc,
             _ => return Err(Malformed("a trailer of an unknown kind")),
         };
-        let entries = from[..footer_at].chunks(ENTRY_BYTES).map(Entry::decode);
+        let entries = listed.chunks(ENTRY_BYTES).map(Entry::decode);
         Ok(Self {
             kind,
             seq,
@@ -154,13 +159,22 @@ impl Entry {
     }
 }
 
-/// A trailer is sealed as what begins where it begins.
-fn place(seq: Seq, seg_bytes: u32, entries: usize) -> Place {
-    #[expect(clippy::cast_possible_truncation, reason = "shorter than a segment")]
+/// The footer is sealed as what begins where it begins.
+fn footer_place(seq: Seq, seg_bytes: u32) -> Place {
     Place {
         seq: seq.bits(),
-        offset: seg_bytes - bytes_for(entries) as u32,
+        offset: seg_bytes - u32::try_from(FOOTER_BYTES).expect("small"),
     }
 }
 
-const _: () = assert!(FOOTER_BYTES - TAG_BYTES >= 56);
+/// The entries are sealed as what begins one byte behind where they begin, where nothing does: if
+/// there are none, that is the place of the footer.
+fn entries_place(seq: Seq, seg_bytes: u32, entries: usize) -> Place {
+    #[expect(clippy::cast_possible_truncation, reason = "shorter than a segment")]
+    Place {
+        seq: seq.bits(),
+        offset: seg_bytes - bytes_for(entries) as u32 + 1,
+    }
+}
+
+const _: () = assert!(FOOTER_BYTES - TAG_BYTES >= 72);

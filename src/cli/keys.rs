@@ -1,0 +1,76 @@
+//! Where keys are, in words.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::base::OpenError;
+use crate::codec::Credential;
+use crate::control::{KeySource, StoreName};
+
+/// Where the key of the one store that a command is about is read from.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct KeyArgs {
+    /// The store's key is what FILE holds, 32 random bytes or more.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        conflicts_with = "passphrase_file"
+    )]
+    key_file: Option<PathBuf>,
+
+    /// The store's passphrase is the first line of FILE.
+    #[arg(long, global = true, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+}
+
+impl KeyArgs {
+    pub(super) fn source(&self) -> Option<KeySource> {
+        let key = self.key_file.clone().map(KeySource::KeyFile);
+        let passphrase = || self.passphrase_file.clone().map(KeySource::PassphraseFile);
+        key.or_else(passphrase)
+    }
+
+    /// Reads it, if one was named.
+    pub(super) fn read(&self) -> Result<Option<Credential>, OpenError> {
+        self.source().map(|source| source.read()).transpose()
+    }
+}
+
+/// Where the keys of the stores are read from that a command names.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct NamedKeys {
+    /// The key of store NAME is what FILE holds, 32 random bytes or more.
+    #[arg(long = "key-file", global = true, value_name = "NAME=FILE", value_parser = parse_named)]
+    key_files: Vec<(StoreName, PathBuf)>,
+
+    /// The passphrase of store NAME is the first line of FILE.
+    #[arg(long = "passphrase-file", global = true, value_name = "NAME=FILE",
+          value_parser = parse_named)]
+    passphrase_files: Vec<(StoreName, PathBuf)>,
+}
+
+impl NamedKeys {
+    /// The key of one store.
+    pub(super) fn of(&self, store: &StoreName) -> Option<KeySource> {
+        self.all()
+            .find(|(name, _)| *name == store)
+            .map(|(_, source)| source)
+    }
+
+    /// Which store each key is for.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&StoreName, KeySource)> {
+        let keys = self.key_files.iter();
+        let keys = keys.map(|(name, path)| (name, KeySource::KeyFile(path.clone())));
+        let passphrases = self.passphrase_files.iter();
+        keys.chain(passphrases.map(|(name, path)| (name, KeySource::PassphraseFile(path.clone()))))
+    }
+}
+
+fn parse_named(text: &str) -> Result<(StoreName, PathBuf), String> {
+    let (name, path) = text
+        .split_once('=')
+        .ok_or_else(|| format!("'{text}' is not NAME=FILE"))?;
+    Ok((StoreName::new(name)?, PathBuf::from(path)))
+}
