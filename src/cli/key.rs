@@ -29,7 +29,7 @@ Examples:
 
 What a removed key opened it opens no more. Whoever copied the first two MiB of the store while
 the key was there, and has the key, can still read: to be safe from them make a new store, and copy.
-With --all nobody can read the store ever again, whatever keys they have: that deletes it for good.";
+With --all nobody can read the store ever again, whatever the keys: that deletes it for good.";
 
 const ROTATE_EXAMPLES: &str = "\
 Example:
