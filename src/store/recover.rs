@@ -57,6 +57,10 @@ struct Head {
     next: Successor,
 }
 
+/// How much of the end of a segment is read to find its trailer, in bytes: all of it where the
+/// segment is of the usual size and its chunks are not compressed.
+const TRAILER_BYTES: u32 = 48 << 10;
+
 /// Recovers the store on `backend`.
 ///
 /// # Errors
@@ -201,8 +205,13 @@ impl Recovery<'_> {
     /// What a segment says, from `head` on, of what was durable and where the log goes on: its
     /// trailer, or all batches in it, also those behind one that does not open.
     async fn claims(&self, head: Head) -> Result<Option<(u64, Successor)>, StoreError> {
-        if let Some(trailer) = self.trailer(head.seg, head.seq).await? {
-            return Ok(Some((trailer.flushed, trailer.next)));
+        let seg_bytes = self.shape.seg_bytes();
+        let footer = u32::try_from(FOOTER_BYTES).expect("small");
+        let end = self
+            .read(head.seg, seg_bytes - footer, FOOTER_BYTES)
+            .await?;
+        if let Ok(said) = Trailer::decode_footer(self.sealer, head.seq, seg_bytes, &end) {
+            return Ok(Some(said));
         }
         let segment = self.read_segment(head.seg).await?;
         let mut claims = None;
@@ -290,11 +299,14 @@ impl Recovery<'_> {
     /// The trailer of a segment of the log, if it has one.
     async fn trailer(&self, seg: u32, seq: Seq) -> Result<Option<Trailer>, StoreError> {
         let seg_bytes = self.shape.seg_bytes();
-        let footer = u32::try_from(FOOTER_BYTES).expect("small");
-        let end = self.read(seg, seg_bytes - footer, FOOTER_BYTES).await?;
-        let Some(bytes) = Trailer::peek(seq, seg_bytes, &end) else {
+        let most = TRAILER_BYTES.min(seg_bytes);
+        let end = self.read(seg, seg_bytes - most, most as usize).await?;
+        let Some(bytes) = Trailer::peek(seq, seg_bytes, &end[end.len() - FOOTER_BYTES..]) else {
             return Ok(None);
         };
+        if let Some(from) = end.len().checked_sub(bytes) {
+            return Ok(Trailer::decode(self.sealer, seq, seg_bytes, &end[from..]).ok());
+        }
         let len = u32::try_from(bytes).expect("no longer than the segment");
         let all = self.read(seg, seg_bytes - len, bytes).await?;
         Ok(Trailer::decode(self.sealer, seq, seg_bytes, &all).ok())

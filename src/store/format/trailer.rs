@@ -101,6 +101,25 @@ impl Trailer {
         (mine && bytes <= seg_bytes as usize).then_some(bytes)
     }
 
+    /// What the footer of a trailer says alone: what was durable, and where the log goes on.
+    ///
+    /// # Errors
+    /// If it is none, or another's.
+    pub fn decode_footer(
+        sealer: &Sealer,
+        seq: Seq,
+        seg_bytes: u32,
+        footer: &[u8],
+    ) -> Result<(u64, Successor), Malformed> {
+        if Self::peek(seq, seg_bytes, footer).is_none() {
+            return Err(Malformed("no trailer ends here"));
+        }
+        sealer
+            .verify(footer_place(seq, seg_bytes), footer)
+            .map_err(|_| Malformed("a trailer does not open"))?;
+        Ok((u64_at(footer, 48), successor(footer)))
+    }
+
     /// Reads the trailer that `from` is, up to the end of a segment of `seg_bytes` bytes numbered
     /// `seq`.
     ///
@@ -138,14 +157,18 @@ impl Trailer {
             kind,
             seq,
             written: u32_at(footer, 20),
-            next: Successor {
-                seg: u32_at(footer, 32),
-                seq: Seq::from_bits(u64_at(footer, 24)),
-            },
+            next: successor(footer),
             last: u64_at(footer, 40),
             flushed: u64_at(footer, 48),
             entries: entries.collect::<Result<_, _>>()?,
         })
+    }
+}
+
+fn successor(footer: &[u8]) -> Successor {
+    Successor {
+        seg: u32_at(footer, 32),
+        seq: Seq::from_bits(u64_at(footer, 24)),
     }
 }
 
