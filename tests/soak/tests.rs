@@ -7,7 +7,7 @@ use super::words::store;
 use super::world::Kindof;
 
 /// Worlds of a test.
-const WORLDS: u64 = 300;
+const WORLDS: u64 = 3000;
 
 fn run_all(seeds: impl Iterator<Item = u64>, kind: Kindof) -> Tally {
     let mut tally = Tally::default();
