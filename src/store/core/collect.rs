@@ -143,8 +143,8 @@ impl Core {
         let mut traversal = self.traversal.take().expect("begun");
         self.traffic.passes += 1;
         if !traversal.moves.is_empty() {
-            self.leaves_per_move =
-                (traversal.rewritten as f64 / traversal.moves.len() as f64).min(1.0);
+            let rewritten = traversal.rewritten as f64 / traversal.moves.len() as f64;
+            self.leaves_per_move = Some(rewritten.min(1.0));
         }
         let root = self.superblock.root;
         let pages: Vec<Ptr> = self.table_places().filter(|ptr| !ptr.is_hole()).collect();

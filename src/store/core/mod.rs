@@ -116,8 +116,9 @@ pub(super) struct Core {
     pub(super) traversal: Option<Traversal>,
     /// Garbage collection has found that it cannot make more than this many segments free.
     parked: Option<u32>,
-    /// How many leaves the last pass of garbage collection rewrote for each block that it moved.
-    leaves_per_move: f64,
+    /// How many leaves the last pass of garbage collection rewrote for each block that it moved;
+    /// nothing before there was one.
+    leaves_per_move: Option<f64>,
     /// Whether something has changed since the last checkpoint began.
     changed: bool,
     pub(super) traffic: Traffic,
@@ -158,7 +159,7 @@ impl Core {
             reserve: Reserve::of(shape, tuning),
             traversal: None,
             parked: None,
-            leaves_per_move: 1.0,
+            leaves_per_move: None,
             changed: true,
             traffic: Traffic::default(),
         })

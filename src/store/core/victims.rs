@@ -41,8 +41,11 @@ impl Core {
         for (live, seg) in data {
             // Moving what is nearly full frees nearly nothing, and where every block that moves
             // has a leaf of its own, each costs as much again.
-            let cost = f64::from(live) * (1.0 + self.leaves_per_move);
-            let is_full = cost > f64::from(seg_bytes) * 0.95;
+            // While that is not known the worst is taken for the space, and the best for the worth:
+            // else nothing would be moved, and it would never be known.
+            let cost = |leaves: f64| f64::from(live) * (1.0 + leaves);
+            let is_full = cost(self.leaves_per_move.unwrap_or(0.0)) > f64::from(seg_bytes) * 0.95;
+            let cost = cost(self.leaves_per_move.unwrap_or(1.0));
             let most = u64::from(seg_bytes) / SEALED_BLOCK as u64 + 1;
             #[expect(
                 clippy::cast_possible_truncation,
