@@ -180,7 +180,7 @@ impl Shell {
         while let Some(first) = rest.first() {
             let near = |ptr: &&Ptr| ptr.end() - u64::from(first.offset()) <= MOVE_BYTES as u64;
             let (run, behind) = rest.split_at(rest.iter().take_while(near).count());
-            let end = run[run.len() - 1].end();
+            let end = run.iter().map(|ptr| ptr.end()).max().expect("the first");
             let len = usize::try_from(end - u64::from(first.offset())).expect("bounded");
             let at = (seg, first.offset());
             let sealed = read_chunk(&self.backend, shape, at, len).await?;
