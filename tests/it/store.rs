@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bedplate::backend::{Checked, Faulty, Medium};
-use bedplate::base::{Buf, Durability, Status};
+use bedplate::base::{Buf, Durability, Error, Refusal, Status};
 use bedplate::env::sim;
 use bedplate::store::{Creation, Disk, Properties, Store, TreeName, Tuning, create};
 
@@ -175,4 +175,39 @@ fn overwriting_goes_on_for_ever_in_little_space() {
             check(&store.disk(&name("v")).expect("there"), &model, 600).await;
         });
     }
+}
+
+/// Whoever uses a volume while it is rolled back to a smaller size knows the larger one. What lies
+/// behind the new end must not be written to the log, nor to the block that has its place in a map
+/// with fewer levels.
+#[test]
+fn a_volume_that_became_smaller_refuses_what_lies_behind_its_end() {
+    sim::run(1, async {
+        let disk = disk_of(48);
+        made(&disk).await;
+        let store = Store::open(backend(&disk), tiny(), None)
+            .await
+            .expect("it opens");
+        let made = store.create_volume("v", 512 * BLOCK as u64, Properties::default());
+        made.await.expect("a volume");
+        let small = store.disk(&name("v")).expect("it is there");
+        let written = small.write(0, block(1), Durability::Cached);
+        written.await.expect("written");
+        store.snapshot(&[name("v@s")]).await.expect("a snapshot");
+        let grown = store.resize("v", 1024 * BLOCK as u64);
+        grown.await.expect("it grows");
+        let large = store.disk(&name("v")).expect("it is there");
+        let written = large.write(512, block(2), Durability::Cached);
+        written.await.expect("the new part");
+        store.rollback(&name("v@s")).await.expect("rolled back");
+
+        let invalid = Error::Refused(Refusal::Invalid);
+        let written = large.write(512, block(3), Durability::Cached).await;
+        assert_eq!(written, Err(invalid));
+        let zeroed = large.zero(511, 2, Durability::Cached).await;
+        assert_eq!(zeroed, Err(invalid));
+        assert_eq!(large.read(512, 1).await.map(|_| ()), Err(invalid));
+        assert_eq!(large.status(0, 513, 9).await, Err(invalid));
+        check(&small, &BTreeMap::from([(0, 1)]), 512).await;
+    });
 }

@@ -230,6 +230,15 @@ impl TreeState {
     pub(super) fn blocks(&self) -> u64 {
         self.size.div_ceil(super::format::BLOCK as u64)
     }
+
+    /// Refuses blocks that it does not have: whoever uses it may have opened it when it was
+    /// larger, and what lies behind its end is not in its map, or is another block there.
+    fn check_range(&self, first: u64, count: u64) -> Result<(), Error> {
+        match first.checked_add(count) {
+            Some(end) if end <= self.blocks() => Ok(()),
+            _ => Err(Error::Refused(Refusal::Invalid)),
+        }
+    }
 }
 
 /// The root blob of `trees` whose roots were written where `at` says.

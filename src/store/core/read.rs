@@ -38,7 +38,7 @@ impl Core {
         first: u64,
         count: u64,
     ) -> Result<Vec<Source>, NotMapped> {
-        let (root, height) = self.place_of(tree)?;
+        let (root, height) = self.place_of(tree, first, count)?;
         let mut sources = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
         let (log, table) = (&self.log, &self.table);
         let mut see = |ptr: Ptr, blocks: u64| {
@@ -74,7 +74,7 @@ impl Core {
         count: u64,
         runs_max: usize,
     ) -> Result<Vec<StatusRun>, NotMapped> {
-        let (root, height) = self.place_of(tree)?;
+        let (root, height) = self.place_of(tree, first, count)?;
         let mut runs: Vec<StatusRun> = Vec::new();
         let mut see = |ptr: Ptr, blocks: u64| {
             let status = match ptr.is_hole() {
@@ -103,15 +103,23 @@ impl Core {
 
     /// Whether reads of a volume have to wait.
     pub(in crate::store) fn is_unreadable(&self, tree: u32) -> bool {
-        matches!(self.place_of(tree), Err(NotMapped::Paused))
+        matches!(self.place_of(tree, 0, 0), Err(NotMapped::Paused))
     }
 
-    fn place_of(&self, tree: u32) -> Result<(crate::store::map::Ref, u8), NotMapped> {
+    /// The root and the height of a volume or snapshot that has these blocks.
+    fn place_of(
+        &self,
+        tree: u32,
+        first: u64,
+        count: u64,
+    ) -> Result<(crate::store::map::Ref, u8), NotMapped> {
         self.check_health().map_err(NotMapped::Fail)?;
-        match self.trees.get(&tree) {
-            Some(tree) if tree.pause == Pause::Everything => Err(NotMapped::Paused),
-            Some(tree) => Ok((tree.root, tree.height)),
-            None => Err(NotMapped::Fail(Error::Refused(Refusal::Invalid))),
+        let gone = NotMapped::Fail(Error::Refused(Refusal::Invalid));
+        let tree = self.trees.get(&tree).ok_or(gone)?;
+        if tree.pause == Pause::Everything {
+            return Err(NotMapped::Paused);
         }
+        tree.check_range(first, count).map_err(NotMapped::Fail)?;
+        Ok((tree.root, tree.height))
     }
 }

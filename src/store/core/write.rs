@@ -51,7 +51,8 @@ impl Core {
             0 => Wish::Trim,
             _ => Wish::Write,
         };
-        self.admit_write(tree, wish, pieces, blocks.len())?;
+        self.check_target(tree, first, blocks.len() as u64)?;
+        self.admit_write(wish, pieces, blocks.len())?;
         let state = &self.trees[&tree];
         let (mut root, height) = (state.root, state.height);
         for lba in (first..).take(blocks.len()) {
@@ -87,10 +88,11 @@ impl Core {
         first: u64,
         count: u32,
     ) -> Result<u64, Stall> {
-        self.admit_write(tree, Wish::Trim, 0, 1)?;
+        let blocks = u64::from(count);
+        self.check_target(tree, first, blocks)?;
+        self.admit_write(Wish::Trim, 0, 1)?;
         let state = &self.trees[&tree];
         let (mut root, height) = (state.root, state.height);
-        let blocks = u64::from(count);
         let checked = self.nodes.check_cut(root, height, first, blocks);
         checked.map_err(|miss| Stall::Load(self.load(miss)))?;
         if root.is_hole() {
@@ -115,14 +117,8 @@ impl Core {
         nodes.cut(root, height, first, count, &mut lost);
     }
 
-    /// Whether a write may go on, before anything is changed.
-    fn admit_write(
-        &mut self,
-        tree: u32,
-        wish: Wish,
-        blocks: usize,
-        records: usize,
-    ) -> Result<(), Stall> {
+    /// Whether these blocks of a volume may be written now.
+    fn check_target(&self, tree: u32, first: u64, count: u64) -> Result<(), Stall> {
         self.check_health().map_err(Stall::Fail)?;
         let Some(state) = self.trees.get(&tree) else {
             return Err(Stall::Fail(Error::Refused(Refusal::Invalid)));
@@ -133,6 +129,11 @@ impl Core {
         if state.pause != Pause::Nothing {
             return Err(Stall::Busy);
         }
+        state.check_range(first, count).map_err(Stall::Fail)
+    }
+
+    /// Whether the log and the store have room for a write, before anything is changed.
+    fn admit_write(&mut self, wish: Wish, blocks: usize, records: usize) -> Result<(), Stall> {
         let in_flight = self.tuning.batches_in_flight as u64;
         if self.log.backlog() >= BACKLOG_BATCHES * in_flight * u64::from(self.tuning.batch_bytes) {
             return Err(Stall::Backlog);
