@@ -21,7 +21,7 @@ use super::format::superblock::Superblock;
 use super::format::trailer::{FOOTER_BYTES, Trailer};
 use super::format::{BLOCK, Malformed, Ptr, SEALED_BLOCK, SegState, Seq, Shape};
 use super::map::{Miss, Nodes};
-use super::shell::{read_chunk, read_node};
+use super::shell::{read_chunk, read_node, read_trailer};
 use super::table::Table;
 use super::tuning::Tuning;
 use super::unlock::{begin_mount, learn_keys, random_bytes, unlock};
@@ -56,10 +56,6 @@ struct Head {
     number: u64,
     next: Successor,
 }
-
-/// How much of the end of a segment is read to find its trailer, in bytes: all of it where the
-/// segment is of the usual size and its chunks are not compressed.
-const TRAILER_BYTES: u32 = 48 << 10;
 
 /// Recovers the store on `backend`.
 ///
@@ -298,18 +294,7 @@ impl Recovery<'_> {
 
     /// The trailer of a segment of the log, if it has one.
     async fn trailer(&self, seg: u32, seq: Seq) -> Result<Option<Trailer>, StoreError> {
-        let seg_bytes = self.shape.seg_bytes();
-        let most = TRAILER_BYTES.min(seg_bytes);
-        let end = self.read(seg, seg_bytes - most, most as usize).await?;
-        let Some(bytes) = Trailer::peek(seq, seg_bytes, &end[end.len() - FOOTER_BYTES..]) else {
-            return Ok(None);
-        };
-        if let Some(from) = end.len().checked_sub(bytes) {
-            return Ok(Trailer::decode(self.sealer, seq, seg_bytes, &end[from..]).ok());
-        }
-        let len = u32::try_from(bytes).expect("no longer than the segment");
-        let all = self.read(seg, seg_bytes - len, bytes).await?;
-        Ok(Trailer::decode(self.sealer, seq, seg_bytes, &all).ok())
+        Ok(read_trailer(self.backend, self.sealer, self.shape, (seg, seq)).await?)
     }
 
     async fn apply_trailer(&mut self, head: Head, trailer: &Trailer) -> Result<(), StoreError> {
@@ -321,7 +306,10 @@ impl Recovery<'_> {
                     codec,
                 }),
                 Kind::Zero(_) => None,
-                Kind::Ref => continue,
+                Kind::Ref => {
+                    let (ptr, seq) = entry.target();
+                    Some(At::Elsewhere { ptr, seq })
+                }
             };
             let record = entry.record;
             self.apply(head.seg, Logged { record, at }).await?;
@@ -356,12 +344,18 @@ impl Recovery<'_> {
                 if !self.shape.holds(ptr) {
                     return Err(damaged(what(), Malformed("its chunk lies outside")));
                 }
+                self.table.gain(ptr.seg(), room(ptr));
                 self.apply_block(volume, lba, ptr).await
             }
-            Some(At::Elsewhere { ptr, .. }) => {
-                if !self.shape.holds(ptr) {
+            Some(At::Elsewhere { ptr, seq }) => {
+                let is_there = self.shape.holds(ptr) && {
+                    let info = self.table.info(ptr.seg());
+                    info.seq == seq && matches!(info.state, SegState::Log | SegState::Gc)
+                };
+                if !is_there {
                     return Err(damaged(what(), Malformed("it refers to nowhere")));
                 }
+                self.table.share(ptr.seg());
                 self.apply_block(volume, lba, ptr).await
             }
         }
@@ -376,7 +370,6 @@ impl Recovery<'_> {
         if !old.is_hole() {
             self.table.lose(old.seg(), room(old));
         }
-        self.table.gain(ptr.seg(), room(ptr));
         self.tree(volume).root = root;
         Ok(())
     }

@@ -8,17 +8,17 @@ use bedplate::env::sim;
 use bedplate::store::{Creation, Disk, Properties, Store, TreeName, Tuning, create};
 
 const SEGMENT: u32 = 128 << 10;
-const BLOCK: usize = 4096;
+pub(crate) const BLOCK: usize = 4096;
 
-fn disk_of(segments: u64) -> Faulty {
+pub(crate) fn disk_of(segments: u64) -> Faulty {
     Faulty::new((2 << 20) + segments * u64::from(SEGMENT), 512)
 }
 
-fn backend(disk: &Faulty) -> Checked {
+pub(crate) fn backend(disk: &Faulty) -> Checked {
     Checked::new(Medium::Faulty(disk.clone()))
 }
 
-fn tiny() -> Tuning {
+pub(crate) fn tiny() -> Tuning {
     Tuning {
         leaf_cache: 64 * BLOCK,
         block_cache: 0,
@@ -28,7 +28,7 @@ fn tiny() -> Tuning {
     }
 }
 
-async fn made(disk: &Faulty) {
+pub(crate) async fn made(disk: &Faulty) {
     let creation = Creation {
         segment_bytes: Some(SEGMENT),
         ..Creation::default()
@@ -36,11 +36,11 @@ async fn made(disk: &Faulty) {
     create(backend(disk), creation).await.expect("a store");
 }
 
-fn name(text: &str) -> TreeName {
+pub(crate) fn name(text: &str) -> TreeName {
     TreeName::parse(text).expect("a name")
 }
 
-fn block(fill: u64) -> Buf {
+pub(crate) fn block(fill: u64) -> Buf {
     let mut buf = Buf::new(BLOCK);
     for (index, word) in buf.chunks_exact_mut(8).enumerate() {
         word.copy_from_slice(&(fill * 1_000_003 + index as u64 + 1).to_le_bytes());
