@@ -4,14 +4,14 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::core::{Collected, Health, Moves, Pass, Wish, by_segment};
+use super::core::{Collected, Health, Listed, Moves, Pass, Wish, by_segment};
 use super::disk::fill_block;
 use super::format::batch::{self, Record, chunk_room};
 use super::format::trailer::{self, Trailer};
-use super::format::{BLOCK, CHUNK_ALIGN, Ptr, Seq, Shape};
+use super::format::{BLOCK, CHUNK_ALIGN, Codec, Ptr, Seq, Shape};
 use super::shell::{Shell, read_chunk};
 use crate::base::{Buf, Error, Refusal, Result};
-use crate::codec::{Fingerprint, Place, Sealer};
+use crate::codec::{Fingerprint, Place, Sealer, TAG_BYTES, pack};
 use crate::env;
 
 /// Leaves that are visited under one hold of the core's lock: about a hundred microseconds.
@@ -28,11 +28,18 @@ const VAIN_PASSES: u32 = 6;
 /// Ages are counted up to here: what was moved three times is as cold as anything.
 const AGES: u8 = 3;
 
+/// What has come to this age is cold, and packed with Zstandard where that is wanted. It is tried
+/// once: what does not pack is as it is from then on.
+const COLD: u8 = 2;
+
 /// A chunk that is being moved.
 #[derive(Debug)]
 struct Chunk<'a> {
     old: Ptr,
+    may_pack: bool,
+    /// What is written at its new place.
     bytes: Cow<'a, [u8]>,
+    codec: Codec,
     print: Option<Fingerprint>,
 }
 
@@ -147,8 +154,8 @@ impl Shell {
         self.wait_written(last).await?;
         let mut moves = Moves::default();
         let mut moved_from = BTreeSet::new();
-        for (seg, ptrs) in by_segment(collected.listed) {
-            let moved = self.move_segment(collector, seg, ptrs, &mut moves).await;
+        for (seg, listed) in by_segment(collected.listed) {
+            let moved = self.move_segment(collector, seg, listed, &mut moves).await;
             match moved {
                 Ok(()) => moved_from.insert(seg),
                 // The space for this pass is used up; what was moved is moved.
@@ -173,12 +180,12 @@ impl Shell {
         Ok(())
     }
 
-    /// Moves the chunks `ptrs`, in order, out of segment `seg`.
+    /// Moves the chunks `listed`, in order, out of segment `seg`.
     async fn move_segment(
         &self,
         collector: &mut Collector,
         seg: u32,
-        ptrs: Vec<Ptr>,
+        listed: Vec<Listed>,
         moves: &mut Moves,
     ) -> Result<()> {
         let (shape, info) = {
@@ -186,15 +193,18 @@ impl Shell {
             (core.shape(), core.table.info(seg))
         };
         let age = (info.age + 1).min(AGES);
-        let mut rest = &ptrs[..];
+        let mut rest = &listed[..];
         while let Some(first) = rest.first() {
-            let near = |ptr: &&Ptr| ptr.end() - u64::from(first.offset()) <= MOVE_BYTES as u64;
+            let from = u64::from(first.ptr.offset());
+            let near = |listed: &&Listed| listed.ptr.end() - from <= MOVE_BYTES as u64;
             let (run, behind) = rest.split_at(rest.iter().take_while(near).count());
-            let end = run.iter().map(|ptr| ptr.end()).max().expect("the first");
-            let len = usize::try_from(end - u64::from(first.offset())).expect("bounded");
-            let at = (seg, first.offset());
+            let end = run.iter().map(|listed| listed.ptr.end()).max();
+            let len = usize::try_from(end.expect("the first") - from).expect("bounded");
+            let at = (seg, first.ptr.offset());
             let sealed = read_chunk(&self.backend, shape, at, len).await?;
-            for chunk in self.open_run(run, info.seq, &sealed) {
+            let mut chunks = self.open_run(run, info.seq, &sealed);
+            self.look_into(&mut chunks, age == COLD);
+            for chunk in chunks {
                 let new = self.put(collector, age, &chunk).await?;
                 if info.shared {
                     self.core().table.share(new.seg());
@@ -206,34 +216,49 @@ impl Shell {
         Ok(())
     }
 
-    /// The chunks `run`, which lie in `sealed`, with their fingerprints if anybody wants these.
-    fn open_run<'a>(&self, run: &[Ptr], seq: Seq, sealed: &'a [u8]) -> Vec<Chunk<'a>> {
+    /// The chunks `run`, which lie in `sealed`.
+    fn open_run<'a>(&self, run: &[Listed], seq: Seq, sealed: &'a [u8]) -> Vec<Chunk<'a>> {
         let mut chunks = Vec::with_capacity(run.len());
-        for old in run.iter().copied() {
-            let from = (old.offset() - run[0].offset()) as usize;
+        for Listed { ptr: old, may_pack } in run.iter().copied() {
+            let from = (old.offset() - run[0].ptr.offset()) as usize;
             let chunk = &sealed[from..from + old.sealed_len()];
             let Ok(bytes) = self.sealer.open(Shape::place(old, seq), chunk) else {
                 // It stays reachable where it is, so its segment is never freed.
                 tracing::error!(chunk = %old, "a block is damaged; its segment is kept");
                 continue;
             };
-            let print = None;
-            chunks.push(Chunk { old, bytes, print });
-        }
-        if self.core().wants_fingerprints() {
-            self.add_prints(&mut chunks);
+            chunks.push(Chunk {
+                old,
+                may_pack,
+                bytes,
+                codec: old.codec(),
+                print: None,
+            });
         }
         chunks
     }
 
-    /// Computes the fingerprints of chunks that unpack.
-    fn add_prints(&self, chunks: &mut [Chunk<'_>]) {
+    /// Gives chunks that unpack their fingerprints, if anybody wants these, and packs those that
+    /// are cold, if they are wanted so and gain by it.
+    fn look_into(&self, chunks: &mut [Chunk<'_>], are_cold: bool) {
+        let wants_prints = self.core().wants_fingerprints();
+        let may_pack = |chunk: &Chunk<'_>| are_cold && chunk.may_pack;
+        if !wants_prints && !chunks.iter().any(may_pack) {
+            return;
+        }
         let mut blocks = Buf::new(chunks.len() * BLOCK);
         let mut unpacked = Vec::with_capacity(chunks.len());
         for (chunk, block) in chunks.iter_mut().zip(blocks.chunks_exact_mut(BLOCK)) {
-            if fill_block(chunk.old, &chunk.bytes, block).is_ok() {
-                unpacked.push((chunk, &*block));
+            if fill_block(chunk.old, &chunk.bytes, block).is_err() {
+                continue;
             }
+            if may_pack(chunk) && chunk.pack_better(block) {
+                self.core().traffic.repacked += BLOCK as u64;
+            }
+            unpacked.push((chunk, &*block));
+        }
+        if !wants_prints {
+            return;
         }
         let bytes: Vec<&[u8]> = unpacked.iter().map(|(_, block)| *block).collect();
         let prints = self.sealer.fingerprinter().of(&bytes);
@@ -348,11 +373,12 @@ impl Output {
     }
 
     fn append(&mut self, sealer: &Sealer, chunk: &Chunk<'_>) -> Ptr {
-        let (old, bytes) = (chunk.old, &chunk.bytes);
+        let (bytes, codec) = (&chunk.bytes, chunk.codec);
+        let sealed = bytes.len() + TAG_BYTES;
         let at = self.bytes.len().next_multiple_of(CHUNK_ALIGN);
         self.bytes.resize(at, 0);
         self.bytes.extend_from_slice(bytes);
-        self.bytes.resize(at + old.sealed_len(), 0);
+        self.bytes.resize(at + sealed, 0);
         let offset = self.offset + u32::try_from(at).expect("shorter than a segment");
         let place = Place {
             seq: self.seq.bits(),
@@ -360,8 +386,8 @@ impl Output {
         };
         sealer.close(place, &mut self.bytes[at..]);
         let kind = batch::Kind::Data {
-            len: u16::try_from(old.len()).expect("at most 4096"),
-            codec: old.codec(),
+            len: u16::try_from(bytes.len()).expect("at most 4096"),
+            codec,
         };
         let record = Record {
             volume: 0,
@@ -373,7 +399,24 @@ impl Output {
             offset,
             content: chunk.print.map_or([0; 16], Fingerprint::bytes),
         });
-        Ptr::new(self.seg, offset, old.len(), old.codec())
+        Ptr::new(self.seg, offset, bytes.len(), codec)
+    }
+}
+
+impl Chunk<'_> {
+    /// Packs `block`, which it is, with Zstandard, if that saves a sixteenth of a block or more
+    /// compared with how it is now.
+    fn pack_better(&mut self, block: &[u8]) -> bool {
+        if !self.old.is_raw() && self.codec == Codec::Zstd {
+            return false;
+        }
+        let packed = pack(Codec::Zstd, block);
+        let Some(packed) = packed.filter(|packed| packed.len() + BLOCK / 16 <= self.bytes.len())
+        else {
+            return false;
+        };
+        (self.bytes, self.codec) = (Cow::Owned(packed.to_vec()), Codec::Zstd);
+        true
     }
 }
 

@@ -108,6 +108,8 @@ pub struct Traffic {
     pub log: u64,
     /// What garbage collection moved.
     pub moved: u64,
+    /// Blocks of it that were cold and became smaller.
+    pub repacked: u64,
     /// Checkpoints.
     pub metadata: u64,
     /// How often garbage collection has visited everything.

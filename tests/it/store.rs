@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bedplate::backend::{Checked, Faulty, Medium};
 use bedplate::base::{Buf, Durability, Error, Refusal, Status};
 use bedplate::env::sim;
-use bedplate::store::{Creation, Disk, Properties, Store, TreeName, Tuning, create};
+use bedplate::store::{Compression, Creation, Disk, Properties, Store, TreeName, Tuning, create};
 
 const SEGMENT: u32 = 128 << 10;
 pub(crate) const BLOCK: usize = 4096;
@@ -210,4 +210,52 @@ fn a_volume_that_became_smaller_refuses_what_lies_behind_its_end() {
         assert_eq!(large.status(0, 513, 9).await, Err(invalid));
         check(&small, &BTreeMap::from([(0, 1)]), 512).await;
     });
+}
+
+/// Bytes of sixteen kinds in no order: LZ4 finds nothing in them, Zstandard halves them.
+fn sparse_block(fill: u64) -> Buf {
+    let mut buf = block(fill);
+    let mut state = fill;
+    for byte in &mut buf[..] {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        *byte = state.to_be_bytes()[0] & 15;
+    }
+    buf
+}
+
+#[test]
+fn what_is_cold_is_packed_unless_its_volume_does_not_want_that() {
+    for compression in [Compression::Adaptive, Compression::Off] {
+        sim::run(1, async move {
+            let disk = disk_of(64);
+            made(&disk).await;
+            let store = Store::open(backend(&disk), tiny(), None)
+                .await
+                .expect("it opens");
+            let properties = Properties {
+                compression,
+                ..Properties::default()
+            };
+            let made = store.create_volume("v", 64 << 20, properties);
+            made.await.expect("a volume");
+            let volume = store.disk(&name("v")).expect("it is there");
+            // What is cold lies among what is hot, so that it is moved.
+            for fill in 0..8000 {
+                let (lba, data) = match fill < 1000 {
+                    true => (fill, sparse_block(fill)),
+                    false => (2 * sim::below(500), block(fill)),
+                };
+                let written = volume.write(lba, data, Durability::Cached);
+                written.await.expect("a write");
+            }
+            for lba in (1..1000).step_by(2) {
+                let read = volume.read(lba, 1).await.expect("a read");
+                assert!(read[..] == sparse_block(lba)[..], "block {lba}");
+            }
+            let repacked = store.traffic().repacked;
+            assert_eq!(repacked > 0, compression == Compression::Adaptive);
+        });
+    }
 }

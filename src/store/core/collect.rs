@@ -22,9 +22,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::told_apart::ToldApart;
 use super::write::room;
 use super::{Core, Load};
-use crate::store::format::{CHUNK_ALIGN, FANOUT, Ptr, SegState};
+use crate::store::format::root::Compression;
+use crate::store::format::{FANOUT, Ptr, SegState};
 use crate::store::map::{Miss, PtrMap, Ref, Target, first_leaf, span};
 use crate::store::tuning::Promise;
 
@@ -33,10 +35,6 @@ pub(in crate::store) type Moves = PtrMap<Ptr>;
 
 /// Entries of a list of moves at most: 64 MiB of it.
 pub(super) const MOVES_MAX: u64 = 2 << 20;
-
-/// Memory for telling chunks apart: what 8192 segments of the usual size take, with 32 GiB of
-/// chunks.
-const TOLD_APART_BYTES: usize = 256 << 20;
 
 /// A visit of every leaf of every tree.
 #[derive(Debug)]
@@ -52,9 +50,8 @@ pub(in crate::store) struct Traversal {
     /// Segments that are being written to, though taken before, and those that blocks have begun
     /// to refer to which it may have passed.
     spared: BTreeSet<u32>,
-    /// Which chunks were counted of segments where several blocks may have the same one: a bit for
-    /// each place where one can begin.
-    told_apart: BTreeMap<u32, Vec<u64>>,
+    /// Which chunks were counted of segments where several blocks may have the same one.
+    told_apart: ToldApart,
     /// What the pass before has moved.
     moves: Moves,
     moved_from: BTreeSet<u32>,
@@ -62,8 +59,8 @@ pub(in crate::store) struct Traversal {
     victims: BTreeSet<u32>,
     /// Metadata segments whose nodes are to be written elsewhere.
     leaving: BTreeSet<u32>,
-    /// What is reachable in the victims.
-    listed: BTreeSet<Ptr>,
+    /// What is reachable in the victims, and whether all that it belongs to want it packed.
+    listed: BTreeMap<Ptr, bool>,
     /// Leaves that had to be written again because something they point to has moved.
     rewritten: usize,
 }
@@ -86,13 +83,30 @@ pub(in crate::store) struct Collected {
     /// How many segments it has doomed.
     pub(in crate::store) doomed: usize,
     /// What to move.
-    pub(in crate::store) listed: Vec<Ptr>,
+    pub(in crate::store) listed: Vec<Listed>,
     /// Whether nodes have been taken into memory to be written elsewhere.
     pub(in crate::store) leaving: bool,
 }
 
-/// What there is to do for one leaf: the node of each level on the way to it, in one tree.
-type Seen = Vec<Vec<(Ref, Ref)>>;
+/// A chunk that is to be moved.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::store) struct Listed {
+    /// Where it lies.
+    pub(in crate::store) ptr: Ptr,
+    /// Whether all volumes and snapshots that it belongs to want it packed if it is cold.
+    pub(in crate::store) may_pack: bool,
+}
+
+/// A node on the way to a leaf, in one tree or in several.
+#[derive(Clone, Copy, Debug)]
+struct SeenNode {
+    old: Ref,
+    new: Ref,
+    may_pack: bool,
+}
+
+/// The nodes of each level on the way to one leaf.
+type Seen = Vec<Vec<SeenNode>>;
 
 impl Core {
     /// Begins a traversal.
@@ -127,7 +141,7 @@ impl Core {
             moved_from: pass.moved_from,
             victims,
             leaving,
-            listed: BTreeSet::new(),
+            listed: BTreeMap::new(),
             rewritten: 0,
         });
     }
@@ -186,33 +200,20 @@ impl Core {
         }
         Collected {
             doomed,
-            listed: traversal.listed.into_iter().collect(),
+            listed: traversal
+                .listed
+                .into_iter()
+                .map(|(ptr, may_pack)| Listed { ptr, may_pack })
+                .collect(),
             leaving: !traversal.leaving.is_empty(),
         }
-    }
-
-    /// The segments whose chunks are told apart in the next traversal: all that are shared, or as
-    /// many as there is memory for, others each time.
-    fn tell_apart(&mut self) -> BTreeMap<u32, Vec<u64>> {
-        let bytes = self.shape().seg_bytes() as usize / CHUNK_ALIGN / 8;
-        let most = (TOLD_APART_BYTES / bytes).max(1);
-        let shared = self.table.all().filter(|(_, info)| info.shared);
-        let shared: Vec<u32> = shared.map(|(seg, _)| seg).collect();
-        let first = shared.partition_point(|seg| *seg < self.told_apart_next);
-        let (before, behind) = shared.split_at(first);
-        let some = behind.iter().chain(before).take(most);
-        let some: BTreeMap<u32, Vec<u64>> = some.map(|seg| (*seg, Vec::new())).collect();
-        if let Some(next) = behind.iter().chain(before).nth(most) {
-            self.told_apart_next = *next;
-        }
-        some
     }
 
     /// What a traversal has counted in a segment. Where chunks are shared and were not told apart
     /// that may be too much, as may be what was known before.
     fn counted(&self, traversal: &Traversal, seg: u32) -> u32 {
         let (live, info) = (traversal.live[seg as usize], self.table.info(seg));
-        match info.shared && !traversal.told_apart.contains_key(&seg) {
+        match info.shared && !traversal.told_apart.has(seg) {
             true => live.min(info.live),
             false => live,
         }
@@ -326,34 +327,38 @@ impl Core {
         let levels = trees.iter().map(|(.., height)| usize::from(*height)).max();
         let mut seen: Seen = vec![Vec::new(); levels.unwrap_or(0)];
         for (id, root, height) in trees {
-            let new = self.visit_node(traversal, &mut seen, root, height - 1, leaf);
+            let may_pack = self.trees[&id].properties.compression == Compression::Adaptive;
+            let at = (root, may_pack);
+            let new = self.visit_node(traversal, &mut seen, at, height - 1, leaf);
             if new != root {
                 self.trees.get_mut(&id).expect("listed above").root = new;
                 self.changed = true;
             }
         }
-        let leaves = seen[0].iter().map(|(_, new)| *new).collect();
-        self.count_entries(traversal, leaves);
+        self.count_entries(traversal, &seen[0]);
         Ok(())
     }
 
     /// Counts what these different nodes for one leaf lead to. Two of them may lead to the same
     /// place at the same block, and that counts once.
-    fn count_entries(&mut self, traversal: &mut Traversal, leaves: Vec<Ref>) {
-        let mut places: Vec<u64> = Vec::with_capacity(leaves.len() * FANOUT);
+    fn count_entries(&mut self, traversal: &mut Traversal, leaves: &[SeenNode]) {
+        let mut places: Vec<(u64, bool)> = Vec::with_capacity(leaves.len() * FANOUT);
         for leaf in leaves {
-            let node = self.nodes.get(leaf, 0).expect("visited before");
-            places.extend(node.iter().filter(|bits| **bits != 0));
+            let node = self.nodes.get(leaf.new, 0).expect("visited before");
+            let used = node.iter().filter(|bits| **bits != 0);
+            places.extend(used.map(|bits| (*bits, leaf.may_pack)));
         }
+        // Of the same place that comes first which is not to be packed, and it stays.
         places.sort_unstable();
-        places.dedup();
-        for bits in places {
+        places.dedup_by_key(|(bits, _)| *bits);
+        for (bits, may_pack) in places {
             let ptr = Ptr::from_bits(bits);
-            if traversal.is_new(ptr) {
+            if traversal.told_apart.is_new(ptr) {
                 traversal.gain(ptr, room(ptr));
             }
             if traversal.victims.contains(&ptr.seg()) {
-                traversal.listed.insert(ptr);
+                let listed = traversal.listed.entry(ptr).or_insert(may_pack);
+                *listed &= may_pack;
             }
         }
     }
@@ -363,7 +368,7 @@ impl Core {
         &mut self,
         traversal: &mut Traversal,
         seen: &mut Seen,
-        at: Ref,
+        (at, may_pack): (Ref, bool),
         level: u8,
         leaf: u64,
     ) -> Ref {
@@ -371,9 +376,18 @@ impl Core {
             return at;
         }
         let at = self.nodes.resolve(at);
-        let known = &seen[usize::from(level)];
-        if let Some((_, new)) = known.iter().find(|(old, new)| *old == at || *new == at) {
-            return *new;
+        let mut known = seen[usize::from(level)].iter_mut();
+        if let Some(known) = known.find(|known| known.old == at || known.new == at) {
+            // What is below is shared as well.
+            let is_changed = known.may_pack && !may_pack;
+            known.may_pack &= may_pack;
+            let new = known.new;
+            if is_changed && level > 0 {
+                let node = self.nodes.get(new, level).expect("looked for before");
+                let child = Ref::from_bits(node[entry(leaf, level)]);
+                self.visit_node(traversal, seen, (child, may_pack), level - 1, leaf);
+            }
+            return new;
         }
         let mut new = at;
         if self.is_leaving(traversal, at) {
@@ -385,7 +399,8 @@ impl Core {
             let place = entry(leaf, level);
             let node = self.nodes.get(new, level).expect("looked for before");
             let child = Ref::from_bits(node[place]);
-            let new_child = self.visit_node(traversal, seen, child, level - 1, leaf);
+            let below = (child, may_pack);
+            let new_child = self.visit_node(traversal, seen, below, level - 1, leaf);
             if new_child != child {
                 let slot = self.nodes.own_for_all(new, level);
                 self.nodes.entries(slot)[place] = new_child.bits();
@@ -393,7 +408,11 @@ impl Core {
             }
         }
         traversal.count_node(new, level, leaf);
-        seen[usize::from(level)].push((at, new));
+        seen[usize::from(level)].push(SeenNode {
+            old: at,
+            new,
+            may_pack,
+        });
         new
     }
 
@@ -439,21 +458,6 @@ impl Traversal {
         self.spared.insert(seg);
     }
 
-    /// Whether a chunk was not counted before, as far as that is known.
-    fn is_new(&mut self, ptr: Ptr) -> bool {
-        let Some(bits) = self.told_apart.get_mut(&ptr.seg()) else {
-            return true;
-        };
-        let place = ptr.offset() as usize / CHUNK_ALIGN;
-        let (word, bit) = (place / 64, 1 << (place % 64));
-        if bits.len() <= word {
-            bits.resize(word + 1, 0);
-        }
-        let is_new = bits[word] & bit == 0;
-        bits[word] |= bit;
-        is_new
-    }
-
     fn gain(&mut self, ptr: Ptr, bytes: u32) {
         if let Some(live) = self.live.get_mut(ptr.seg() as usize) {
             *live = live.saturating_add(bytes);
@@ -486,11 +490,11 @@ fn entry(leaf: u64, level: u8) -> usize {
     usize::try_from(index).expect("below 512")
 }
 
-/// What each segment among `ptrs` has to give, in order.
-pub(in crate::store) fn by_segment(ptrs: Vec<Ptr>) -> BTreeMap<u32, Vec<Ptr>> {
-    let mut segs: BTreeMap<u32, Vec<Ptr>> = BTreeMap::new();
-    for ptr in ptrs {
-        segs.entry(ptr.seg()).or_default().push(ptr);
+/// What each segment has to give of what is listed, in order.
+pub(in crate::store) fn by_segment(all: Vec<Listed>) -> BTreeMap<u32, Vec<Listed>> {
+    let mut segs: BTreeMap<u32, Vec<Listed>> = BTreeMap::new();
+    for listed in all {
+        segs.entry(listed.ptr.seg()).or_default().push(listed);
     }
     segs
 }

@@ -10,6 +10,7 @@ mod collect;
 mod read;
 mod refer;
 mod space;
+mod told_apart;
 mod victims;
 mod write;
 
@@ -30,7 +31,7 @@ use crate::base::{Error, Refusal};
 use crate::codec::{MOUNT_SALT_BYTES, Sealer};
 
 pub(super) use chores::Frozen;
-pub(super) use collect::{Collected, Moves, Pass, Traversal, by_segment};
+pub(super) use collect::{Collected, Listed, Moves, Pass, Traversal, by_segment};
 pub(super) use read::{NotMapped, Source};
 pub(super) use space::Wish;
 pub(super) use write::{Stall, room};
