@@ -17,7 +17,7 @@ use super::error::{StoreError, damaged};
 use super::find::{check_backend, newest_superblock, read_root};
 use super::format::batch::{self, At, HEADER_BYTES, Header, Kind, Logged, Successor};
 use super::format::root::{Root, TreeKind};
-use super::format::superblock::Superblock;
+use super::format::superblock::{Slots, Superblock};
 use super::format::trailer::{FOOTER_BYTES, Trailer};
 use super::format::{BLOCK, Malformed, Ptr, SEALED_BLOCK, SegState, Seq, Shape};
 use super::map::{Miss, Nodes};
@@ -61,20 +61,21 @@ struct Head {
 /// segment is of the usual size and its chunks are not compressed.
 const TRAILER_BYTES: u32 = 48 << 10;
 
-/// Recovers the store on `backend`.
+/// Recovers the store on `backend`, whose superblocks are in `slots`.
 ///
 /// # Errors
 /// `NotAStore`, `Newer`, or `Damaged` with the structure and its place. Nothing was written.
 pub(super) async fn recover(
     backend: &Checked,
+    slots: &Slots,
     tuning: Tuning,
     key: Option<&Credential>,
 ) -> Result<Recovered, StoreError> {
-    let superblock = newest_superblock(backend).await?;
+    let superblock = newest_superblock(slots)?;
     let shape = superblock.shape;
     check_backend(backend, shape)?;
-    let sealer = unlock(backend, &superblock, key).await?;
-    let root = read_root(backend, &sealer, &superblock).await?;
+    let sealer = unlock(backend, superblock, key).await?;
+    let root = read_root(backend, &sealer, superblock).await?;
     if let Some(keys) = sealer.keys() {
         learn_keys(keys, &root);
     }
@@ -95,7 +96,7 @@ pub(super) async fn recover(
         batches: 0,
     };
     recovery.read_table(&root).await?;
-    let number = recovery.replay(&superblock).await?;
+    let number = recovery.replay(superblock).await?;
     let newest = recovery
         .table
         .all()
@@ -117,7 +118,7 @@ pub(super) async fn recover(
         superblock: Superblock {
             owner: random_bytes(),
             salt: salt.unwrap_or_default(),
-            ..superblock
+            ..superblock.clone()
         },
         nodes: recovery.nodes,
         table: recovery.table,
