@@ -15,6 +15,7 @@ mod source;
 mod store;
 mod store_check;
 mod store_image;
+mod store_kit;
 mod store_proof;
 mod store_words;
 mod stored_disk;
