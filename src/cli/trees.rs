@@ -21,6 +21,8 @@ pub(super) struct TreeFacts {
     pub(super) origin: Option<String>,
     /// How it is compressed.
     pub(super) compression: &'static str,
+    /// Whether it is deduplicated.
+    pub(super) dedup: &'static str,
     pub(super) write_through: bool,
 }
 
@@ -32,6 +34,7 @@ impl TreeFacts {
             created: date::utc(tree.created),
             origin: tree.origin.as_ref().map(|name| format!("{store}/{name}")),
             compression: tree.properties.compression.name(),
+            dedup: tree.properties.dedup.name(),
             write_through: tree.properties.write_through,
         }
     }

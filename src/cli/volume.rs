@@ -60,6 +60,7 @@ Example:
 
 Keys:
   compress=adaptive|lz4|zstd|off    how blocks are compressed that are written from now on
+  dedup=on|off|verify               whether what the store has already is written once, from now on
   write-through=on|off              whether every write is durable before it is answered";
 
 /// Make, show, change and copy volumes.

@@ -88,6 +88,11 @@ impl Keyring {
         self.cipher
     }
 
+    /// The key for one use in all of the store, which no change of keys changes.
+    pub(super) fn derive(&self, context: &str) -> Secret {
+        derive(&self.master, context, &[])
+    }
+
     /// Makes the key of mount `epoch` known, which drew `salt`.
     pub fn add(&self, epoch: u32, salt: [u8; MOUNT_SALT_BYTES]) {
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);

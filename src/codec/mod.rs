@@ -2,6 +2,7 @@
 //! random bytes come from the caller.
 
 mod credential;
+mod fingerprint;
 mod gcm;
 #[cfg(test)]
 mod hex;
@@ -15,6 +16,7 @@ mod xts;
 mod xts_portable;
 
 pub use credential::{Cost, Credential, Kind, SALT_BYTES};
+pub use fingerprint::{FINGERPRINT_BYTES, Fingerprint, Fingerprinter};
 pub use gcm::{GCM_TAG_BYTES, Gcm, NONCE_BYTES};
 pub use key_error::KeyError;
 pub use keyring::{Cipher, Keyring, MOUNT_SALT_BYTES};

@@ -15,7 +15,9 @@ use std::sync::Arc;
 
 use twox_hash::XxHash3_128;
 
+use super::fingerprint::Fingerprinter;
 use super::keyring::{Keyring, Opened};
+use super::secret::{Secret, derive};
 
 /// How long a seal is, in bytes.
 pub const TAG_BYTES: usize = 16;
@@ -25,6 +27,8 @@ const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// Where the epoch begins in a sequence number, in bits.
 const EPOCH_SHIFT: u32 = 40;
+
+const FINGERPRINT_CONTEXT: &str = "bedplate 2026-11 fingerprints of a store";
 
 /// Where sealed bytes lie.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -44,6 +48,7 @@ pub struct Broken;
 pub struct Sealer {
     salt: u64,
     ring: Option<Arc<Keyring>>,
+    fingerprinter: Fingerprinter,
 }
 
 impl Place {
@@ -61,12 +66,18 @@ impl Sealer {
         Self {
             salt: u64::from_le_bytes(salt),
             ring: None,
+            fingerprinter: Fingerprinter::new(&derive(
+                &Secret::copy_of(uuid),
+                FINGERPRINT_CONTEXT,
+                &[],
+            )),
         }
     }
 
     /// The same for a store that is encrypted with the keys of this ring.
     pub fn with_keys(uuid: &[u8; 16], ring: Arc<Keyring>) -> Self {
         Self {
+            fingerprinter: Fingerprinter::new(&ring.derive(FINGERPRINT_CONTEXT)),
             ring: Some(ring),
             ..Self::new(uuid)
         }
@@ -75,6 +86,11 @@ impl Sealer {
     /// The keys, if the store is encrypted.
     pub fn keys(&self) -> Option<&Keyring> {
         self.ring.as_deref()
+    }
+
+    /// What tells which blocks of the store are the same.
+    pub fn fingerprinter(&self) -> &Fingerprinter {
+        &self.fingerprinter
     }
 
     /// The seal of `bytes` at `place`, which stay as they are.
@@ -203,7 +219,6 @@ impl std::error::Error for Broken {}
 #[cfg(test)]
 mod tests {
     use super::super::keyring::Cipher;
-    use super::super::secret::Secret;
     use super::*;
 
     const HERE: Place = Place {

@@ -1,15 +1,17 @@
 //! Collects garbage while space is short: traverses, moves, and has checkpoints made.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::core::{Collected, Health, Moves, Pass, Wish, by_segment};
+use super::disk::fill_block;
 use super::format::batch::{self, Record, chunk_room};
 use super::format::trailer::{self, Trailer};
 use super::format::{BLOCK, CHUNK_ALIGN, Ptr, Seq, Shape};
 use super::shell::{Shell, read_chunk};
 use crate::base::{Buf, Error, Refusal, Result};
-use crate::codec::Place;
+use crate::codec::{Fingerprint, Place, Sealer};
 use crate::env;
 
 /// Leaves that are visited under one hold of the core's lock: about a hundred microseconds.
@@ -25,6 +27,14 @@ const VAIN_PASSES: u32 = 6;
 
 /// Ages are counted up to here: what was moved three times is as cold as anything.
 const AGES: u8 = 3;
+
+/// A chunk that is being moved.
+#[derive(Debug)]
+struct Chunk<'a> {
+    old: Ptr,
+    bytes: Cow<'a, [u8]>,
+    print: Option<Fingerprint>,
+}
 
 /// A segment that is being filled with what was moved.
 #[derive(Debug)]
@@ -184,25 +194,58 @@ impl Shell {
             let len = usize::try_from(end - u64::from(first.offset())).expect("bounded");
             let at = (seg, first.offset());
             let sealed = read_chunk(&self.backend, shape, at, len).await?;
-            for ptr in run {
-                let from = (ptr.offset() - first.offset()) as usize;
-                let chunk = &sealed[from..from + ptr.sealed_len()];
-                let Ok(bytes) = self.sealer.open(Shape::place(*ptr, info.seq), chunk) else {
-                    // It stays reachable where it is, so its segment is never freed.
-                    tracing::error!(chunk = %ptr, "a block is damaged; its segment is kept");
-                    continue;
-                };
-                let new = self.put(collector, age, *ptr, &bytes).await?;
-                moves.insert(ptr.bits(), new);
+            for chunk in self.open_run(run, info.seq, &sealed) {
+                let new = self.put(collector, age, &chunk).await?;
+                if info.shared {
+                    self.core().table.share(new.seg());
+                }
+                moves.insert(chunk.old.bits(), new);
             }
             rest = behind;
         }
         Ok(())
     }
 
+    /// The chunks `run`, which lie in `sealed`, with their fingerprints if anybody wants these.
+    fn open_run<'a>(&self, run: &[Ptr], seq: Seq, sealed: &'a [u8]) -> Vec<Chunk<'a>> {
+        let mut chunks = Vec::with_capacity(run.len());
+        for old in run.iter().copied() {
+            let from = (old.offset() - run[0].offset()) as usize;
+            let chunk = &sealed[from..from + old.sealed_len()];
+            let Ok(bytes) = self.sealer.open(Shape::place(old, seq), chunk) else {
+                // It stays reachable where it is, so its segment is never freed.
+                tracing::error!(chunk = %old, "a block is damaged; its segment is kept");
+                continue;
+            };
+            let print = None;
+            chunks.push(Chunk { old, bytes, print });
+        }
+        if self.core().wants_fingerprints() {
+            self.add_prints(&mut chunks);
+        }
+        chunks
+    }
+
+    /// Computes the fingerprints of chunks that unpack.
+    fn add_prints(&self, chunks: &mut [Chunk<'_>]) {
+        let mut blocks = Buf::new(chunks.len() * BLOCK);
+        let mut unpacked = Vec::with_capacity(chunks.len());
+        for (chunk, block) in chunks.iter_mut().zip(blocks.chunks_exact_mut(BLOCK)) {
+            if fill_block(chunk.old, &chunk.bytes, block).is_ok() {
+                unpacked.push((chunk, &*block));
+            }
+        }
+        let bytes: Vec<&[u8]> = unpacked.iter().map(|(_, block)| *block).collect();
+        let prints = self.sealer.fingerprinter().of(&bytes);
+        for ((chunk, _), print) in unpacked.into_iter().zip(prints) {
+            chunk.print = Some(print);
+        }
+    }
+
     /// Puts a chunk into the segment of its age; gives where it lies now.
-    async fn put(&self, collector: &mut Collector, age: u8, old: Ptr, bytes: &[u8]) -> Result<Ptr> {
+    async fn put(&self, collector: &mut Collector, age: u8, chunk: &Chunk<'_>) -> Result<Ptr> {
         let shape = self.shape();
+        let bytes = &chunk.bytes;
         let is_full = |output: &Output| !output.fits(shape, bytes.len());
         if collector.outputs.get(&age).is_some_and(is_full) {
             let output = collector.outputs.remove(&age).expect("it is there");
@@ -224,7 +267,7 @@ impl Shell {
             false => collector.outputs.values_mut().find(|output| fits(output)),
         };
         let output = output.ok_or(Error::Refused(Refusal::NoSpace))?;
-        let new = output.append(&self.sealer, old, bytes);
+        let new = output.append(&self.sealer, chunk);
         if output.bytes.len() >= MOVE_BYTES {
             self.write_output(output).await?;
         }
@@ -270,7 +313,9 @@ impl Shell {
         let offset = shape.backend_offset(output.seg, shape.seg_bytes() - room);
         let front = (room - len) as usize;
         self.write_firmly(offset, || padded(&bytes, front, room as usize))
-            .await
+            .await?;
+        self.core().output_sealed(output.seg);
+        Ok(())
     }
 }
 
@@ -302,7 +347,8 @@ impl Output {
         end <= shape.seg_bytes() as usize
     }
 
-    fn append(&mut self, sealer: &crate::codec::Sealer, old: Ptr, bytes: &[u8]) -> Ptr {
+    fn append(&mut self, sealer: &Sealer, chunk: &Chunk<'_>) -> Ptr {
+        let (old, bytes) = (chunk.old, &chunk.bytes);
         let at = self.bytes.len().next_multiple_of(CHUNK_ALIGN);
         self.bytes.resize(at, 0);
         self.bytes.extend_from_slice(bytes);
@@ -325,7 +371,7 @@ impl Output {
         self.entries.push(trailer::Entry {
             record,
             offset,
-            fingerprint: [0; 16],
+            content: chunk.print.map_or([0; 16], Fingerprint::bytes),
         });
         Ptr::new(self.seg, offset, old.len(), old.codec())
     }

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use super::core::{NotMapped, Source, Stall};
+use super::dedup::Known;
 use super::format::batch::chunk_room;
-use super::format::root::{Compression, TreeKind};
+use super::format::root::{Compression, Dedup, TreeKind};
 use super::format::{BLOCK, Ptr, Seq, Shape};
-use super::prepare::{Experience, How, prepare};
+use super::payload::Payload;
+use super::prepare::{Experience, How, divide, pack_new};
 use super::readahead::Readahead;
 use super::shell::{Shell, corrupt, read_chunk};
 use crate::base::{Buf, Durability, Result, StatusRun};
@@ -133,7 +135,12 @@ impl Disk {
         while done < count {
             let some = at_once.min(count - done);
             let first = first + done as u64;
-            let blocks = prepare(self.how(), &data, done, some, first);
+            let mut blocks = divide(&data, done, some);
+            let how = self.how();
+            if how.dedup != Dedup::Off {
+                self.recognize(&mut blocks, how.dedup).await;
+            }
+            pack_new(how, first, &mut blocks);
             let write = || self.shell.core().write(self.tree, first, &blocks);
             number = self.until_written(write).await?;
             done += some;
@@ -205,9 +212,52 @@ impl Disk {
         let tree = core.trees.get(&self.tree);
         How {
             compression: tree.map_or(Compression::Off, |tree| tree.properties.compression),
+            dedup: tree.map_or(Dedup::Off, |tree| tree.properties.dedup),
             experience: &self.experience,
             is_hurried: core.log.is_hurried(core.tuning.batches_in_flight),
         }
+    }
+
+    /// Finds out which blocks seem to be in the store already.
+    async fn recognize(&self, blocks: &mut [Option<Payload>], dedup: Dedup) {
+        let index = &self.shell.index;
+        let mut wanted: Vec<&mut Payload> = blocks.iter_mut().flatten().collect();
+        let bytes: Vec<&[u8]> = wanted.iter().map(|one| one.block.bytes()).collect();
+        let prints = self.shell.sealer.fingerprinter().of(&bytes);
+        let mut found = index.find(&prints);
+        if !found.asks.is_empty() {
+            let asks = std::mem::take(&mut found.asks);
+            for seg in &asks {
+                Box::pin(self.shell.learn(*seg)).await;
+            }
+            index.unhook(&prints, &asks);
+            found = index.find(&prints);
+        }
+        for (payload, (print, known)) in wanted.iter_mut().zip(prints.iter().zip(found.known)) {
+            payload.print = Some(*print);
+            payload.known = match (known, dedup) {
+                (Some(known), Dedup::Verify) => {
+                    let holds = Box::pin(self.holds(known, payload.block.bytes())).await;
+                    holds.then_some(known)
+                }
+                (known, _) => known,
+            };
+        }
+    }
+
+    /// Whether these bytes lie there.
+    async fn holds(&self, known: Known, bytes: &[u8]) -> bool {
+        let Known { ptr, seq } = known;
+        if let Some(piece) = self.shell.core().log.unwritten(ptr) {
+            return piece.bytes() == bytes;
+        }
+        let mut buf = Buf::new(BLOCK);
+        if self.shell.blocks.get(ptr, seq, &mut buf) {
+            return buf[..] == *bytes;
+        }
+        let missing = Missing { block: 0, ptr, seq };
+        let broken = self.fetch(&mut buf, vec![missing]).await;
+        broken.is_ok_and(|broken| broken.is_empty()) && buf[..] == *bytes
     }
 
     fn blocks_at_once(&self) -> usize {
@@ -356,7 +406,7 @@ impl Disk {
 }
 
 /// Makes the block `to` of the chunk at `ptr`, which is `bytes`.
-fn fill_block(ptr: Ptr, bytes: &[u8], to: &mut [u8]) -> std::result::Result<(), Broken> {
+pub(super) fn fill_block(ptr: Ptr, bytes: &[u8], to: &mut [u8]) -> std::result::Result<(), Broken> {
     if ptr.is_raw() {
         to.copy_from_slice(bytes);
         return Ok(());

@@ -281,7 +281,7 @@ impl Look<'_> {
     }
 }
 
-const SEGMENT_COLUMNS: &[&str] = &["segment", "state", "seq", "live", "age", "key"];
+const SEGMENT_COLUMNS: &[&str] = &["segment", "state", "seq", "live", "age", "shared"];
 
 const TREE_COLUMNS: &[&str] = &[
     "id",
@@ -380,7 +380,7 @@ fn segment_row(seg: u64, info: SegInfo) -> Vec<Cell> {
         text(info.seq),
         number(u64::from(info.live)),
         number(u64::from(info.age)),
-        number(u64::from(info.key)),
+        text(if info.shared { "yes" } else { "no" }),
     ]
 }
 
@@ -398,7 +398,8 @@ fn trailer_sections(shown: &mut Inspection, trailer: &Trailer) {
     for entry in &trailer.entries {
         let at = match entry.record.kind {
             Kind::Data { .. } => text(format!("{:#x}", entry.offset)),
-            Kind::Zero(_) | Kind::Ref => Cell::Nothing,
+            Kind::Ref => text(entry.target().0),
+            Kind::Zero(_) => Cell::Nothing,
         };
         let mut row = record_row(0, entry.record, at);
         row[0] = Cell::Nothing;

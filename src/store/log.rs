@@ -7,14 +7,17 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::format::batch::{self, Header, Kind, RECORDS_MAX, Record, Successor, chunk_room};
+use super::dedup::Known;
+use super::format::batch::{
+    self, Header, Kind, RECORD_BYTES, RECORDS_MAX, Record, Successor, chunk_room, encode_ref,
+};
 use super::format::superblock::LogPosition;
 use super::format::trailer::{self, Entry, Trailer};
 use super::format::{BLOCK, Ptr, SEALED_BLOCK, SegState, Seq, Shape};
 use super::payload::{Payload, Piece};
 use super::table::Table;
 use crate::base::Buf;
-use crate::codec::{Place, Sealer, TAG_BYTES};
+use crate::codec::{FINGERPRINT_BYTES, Fingerprint, Place, Sealer, TAG_BYTES};
 
 /// Flushes in a segment from which on the next one is zeroed before it is used.
 const FLUSHES_TO_ZERO: u32 = 8;
@@ -38,7 +41,8 @@ struct Chunk {
 pub(super) struct Batch {
     pub(super) header: Header,
     pub(super) seg: u32,
-    records: Vec<Record>,
+    /// The records as they are written.
+    records: Vec<[u8; RECORD_BYTES]>,
     /// The chunks, in order.
     chunks: Vec<Chunk>,
 }
@@ -66,7 +70,8 @@ pub(super) struct Log {
     next: Successor,
     /// The number of the open batch, or the next one.
     number: u64,
-    open: Vec<Record>,
+    /// The records of the open batch, as they are written.
+    open: Vec<[u8; RECORD_BYTES]>,
     chunks: Vec<Chunk>,
     /// How long the chunks of the open batch are, seals included.
     chunk_bytes: usize,
@@ -196,7 +201,7 @@ impl Log {
         // Each block as if it were a batch of its own, with its padding.
         let alone = Header::bytes_for(SEALED_BLOCK, 1).next_multiple_of(BLOCK);
         let block = (alone + trailer::ENTRY_BYTES) as u64;
-        let record = (trailer::ENTRY_BYTES + batch::RECORD_BYTES) as u64;
+        let record = (trailer::ENTRY_BYTES + RECORD_BYTES) as u64;
         let overhead = (batch::HEADER_BYTES + trailer::FOOTER_BYTES + 2 * BLOCK) as u64;
         let room = u64::from(self.shape.seg_bytes()) - overhead - block;
         let bytes = blocks as u64 * block + records as u64 * record;
@@ -218,24 +223,33 @@ impl Log {
         payload: Payload,
     ) -> Ptr {
         let (len, codec) = (payload.bytes().len(), payload.codec());
-        self.make_room(table, chunk_room(len));
+        self.make_room(table, chunk_room(len), 1);
         let within = batch::HEADER_BYTES + self.chunk_bytes;
         let offset = self.offset + u32::try_from(within).expect("inside a batch");
         self.chunk_bytes += chunk_room(len);
+        let print = payload.print.map_or([0; 16], Fingerprint::bytes);
         self.chunks.push(Chunk { offset, payload });
         let kind = Kind::Data {
             len: u16::try_from(len).expect("at most 4096"),
             codec,
         };
-        self.append(Record { volume, lba, kind }, offset);
+        self.append(Record { volume, lba, kind }, offset, print);
         Ptr::new(self.seg, offset, len, codec)
+    }
+
+    /// Appends that a block was written which lies somewhere already. As for a block.
+    pub(super) fn append_known(&mut self, table: &mut Table, volume: u32, lba: u64, known: Known) {
+        self.make_room(table, 0, 2);
+        let (kind, target) = (Kind::Ref, encode_ref(known.ptr, known.seq));
+        self.append(Record { volume, lba, kind }, 0, target);
+        self.open.push(target);
     }
 
     /// Appends that `count` blocks from `lba` on read as zeroes. As for a block.
     pub(super) fn append_zero(&mut self, table: &mut Table, volume: u32, lba: u64, count: u32) {
-        self.make_room(table, 0);
+        self.make_room(table, 0, 1);
         let kind = Kind::Zero(count);
-        self.append(Record { volume, lba, kind }, 0);
+        self.append(Record { volume, lba, kind }, 0, [0; 16]);
     }
 
     /// Closes the open batch because somebody waits for it; gives the number of the last batch.
@@ -374,25 +388,27 @@ impl Log {
         u32::try_from(bytes).expect("bounded by the limits of a batch")
     }
 
-    /// Sees to it that a record, with a chunk of this many bytes, fits the open batch; goes to the
-    /// next segment if it fits this one no more.
-    fn make_room(&mut self, table: &mut Table, chunk: usize) {
+    /// Sees to it that this many records, with a chunk of this many bytes, fit the open batch; goes
+    /// to the next segment if they fit this one no more.
+    fn make_room(&mut self, table: &mut Table, chunk: usize, records: usize) {
         let most = (self.batch_bytes as usize).max(SEALED_BLOCK);
-        if self.open.len() == RECORDS_MAX || self.chunk_bytes + chunk > most {
+        if self.open.len() + records > RECORDS_MAX || self.chunk_bytes + chunk > most {
             self.close();
         }
-        if self.fits(chunk) {
+        if self.fits(chunk, records) {
             return;
         }
         self.close();
-        if !self.fits(chunk) {
+        if !self.fits(chunk, records) {
             self.advance(table);
         }
     }
 
-    /// Whether a record more, with a chunk of this many bytes, leaves room for the trailer.
-    fn fits(&self, chunk: usize) -> bool {
-        let end = self.shape.round_up(self.offset + self.open_bytes(chunk, 1));
+    /// Whether so many records more, with a chunk of this many bytes, leave room for the trailer.
+    fn fits(&self, chunk: usize, records: usize) -> bool {
+        let end = self
+            .shape
+            .round_up(self.offset + self.open_bytes(chunk, records));
         let trailer = trailer::bytes_for(self.entries.len() + 1);
         let trailer = self
             .shape
@@ -400,12 +416,14 @@ impl Log {
         end + trailer <= self.shape.seg_bytes()
     }
 
-    fn append(&mut self, record: Record, offset: u32) {
-        self.open.push(record);
+    fn append(&mut self, record: Record, offset: u32, content: [u8; FINGERPRINT_BYTES]) {
+        let mut bytes = [0; RECORD_BYTES];
+        record.encode(&mut bytes);
+        self.open.push(bytes);
         self.entries.push(Entry {
             record,
             offset,
-            fingerprint: [0; 16],
+            content,
         });
     }
 
@@ -463,9 +481,7 @@ impl Batch {
             sealer.close(place, &mut room[..sealed]);
             at += room.len();
         }
-        for (record, to) in self.records.iter().zip(buf[at..bytes].chunks_exact_mut(16)) {
-            record.encode(to);
-        }
+        buf[at..bytes].copy_from_slice(self.records.as_flattened());
         self.header.encode(sealer, &mut buf[..bytes]);
         buf
     }

@@ -12,12 +12,14 @@ mod checkpointer;
 mod collector;
 mod core;
 mod create;
+mod dedup;
 mod disk;
 mod error;
 mod find;
 pub mod format;
 pub mod inspect;
 mod keys;
+mod learner;
 mod log;
 mod map;
 mod names;
@@ -36,7 +38,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub use create::{Creation, Encryption, create};
 pub use disk::Disk;
 pub use error::StoreError;
-pub use format::root::{Compression, Properties, TreeKind};
+pub use format::root::{Compression, Dedup, Properties, TreeKind};
 pub use keys::{add_key, destroy_keys, list_keys, remove_key, slot_of_key};
 pub use names::TreeName;
 #[cfg(debug_assertions)]
@@ -98,6 +100,10 @@ pub struct Usage {
 pub struct Traffic {
     /// Blocks that clients wrote, zeroes not counted.
     pub clients: u64,
+    /// What of it deduplication found to be there already.
+    pub deduplicated: u64,
+    /// What of it deduplication looked for and did not find.
+    pub new: u64,
     /// Batches of the log and trailers.
     pub log: u64,
     /// What garbage collection moved.
@@ -128,6 +134,7 @@ impl Store {
         shell.checkpoint().await?;
         env::spawn(Arc::clone(&shell).keep_checkpointing());
         env::spawn(Arc::clone(&shell).keep_collecting());
+        env::spawn(Arc::clone(&shell).keep_learning());
         shell.wait_for_space().await;
         Ok(Arc::new(Self {
             shell,
@@ -166,6 +173,12 @@ impl Store {
     /// What was written since it was opened.
     pub fn traffic(&self) -> Traffic {
         self.shell.core().traffic
+    }
+
+    /// Gives the index of deduplication so many bytes of memory at most. What does not fit is
+    /// forgotten, and written again when it is met again.
+    pub fn limit_dedup_index(&self, bytes: usize) {
+        self.shell.index.resize(bytes, self.shape().bytes());
     }
 
     /// All volumes and snapshots, by name.

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use super::dedup::Known;
 use super::format::{BLOCK, Codec};
 use crate::base::Buf;
+use crate::codec::Fingerprint;
 
 /// A block's bytes inside a buffer that several blocks share.
 #[derive(Clone, Debug)]
@@ -19,6 +21,10 @@ pub(super) struct Payload {
     pub(super) block: Piece,
     /// The same packed, if it is.
     pub(super) packed: Option<Packed>,
+    /// By what it is known, if anybody wants to know.
+    pub(super) print: Option<Fingerprint>,
+    /// Where it seems to lie already.
+    pub(super) known: Option<Known>,
 }
 
 /// A block in fewer bytes.
@@ -41,6 +47,16 @@ impl Piece {
 }
 
 impl Payload {
+    /// A block as it is.
+    pub(super) fn new(block: Piece) -> Self {
+        Self {
+            block,
+            packed: None,
+            print: None,
+            known: None,
+        }
+    }
+
     /// What is written.
     pub(super) fn bytes(&self) -> &[u8] {
         match &self.packed {

@@ -1,10 +1,10 @@
 //! What happens to blocks before the log takes them, outside of the core's lock: those that are all
-//! zeroes are found, and the others are packed where their volume wants that.
+//! zeroes are found, and those that are new are packed where their volume wants that.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use super::format::root::Compression;
+use super::format::root::{Compression, Dedup};
 use super::format::{BLOCK, Codec};
 use super::payload::{Packed, Payload, Piece};
 use crate::base::Buf;
@@ -70,40 +70,38 @@ impl Experience {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct How<'a> {
     pub(super) compression: Compression,
+    pub(super) dedup: Dedup,
     pub(super) experience: &'a Experience,
     /// Whether the backend waits for this processor and not the other way round.
     pub(super) is_hurried: bool,
 }
 
-/// `count` blocks of `data` from its block `from` on, to be written from block `first` of the
-/// volume on; those that are all zeroes are not there.
-pub(super) fn prepare(
-    how: How<'_>,
-    data: &Arc<Buf>,
-    from: usize,
-    count: usize,
-    first: u64,
-) -> Vec<Option<Payload>> {
-    let is_hurried = how.is_hurried && count < SMALL;
-    let blocks = (first..).zip(from..from + count);
+/// `count` blocks of `data` from its block `from` on; those that are all zeroes are not there.
+pub(super) fn divide(data: &Arc<Buf>, from: usize, count: usize) -> Vec<Option<Payload>> {
+    let block = |block| Piece::new(Arc::clone(data), block * BLOCK);
+    let blocks = (from..from + count).map(block);
     blocks
-        .map(|(lba, block)| {
-            let start = block * BLOCK;
-            let bytes = &data[start..start + BLOCK];
-            if is_zero(bytes) {
-                return None;
-            }
-            let packed = match how.compression {
-                Compression::Off => None,
-                Compression::Adaptive if is_hurried => None,
-                Compression::Adaptive => try_lz4(how.experience, lba, bytes),
-                Compression::Lz4 => packed(Codec::Lz4, bytes),
-                Compression::Zstd => packed(Codec::Zstd, bytes),
-            };
-            let block = Piece::new(Arc::clone(data), start);
-            Some(Payload { block, packed })
-        })
+        .map(|block| (!is_zero(block.bytes())).then(|| Payload::new(block)))
         .collect()
+}
+
+/// Packs blocks that are to be written from block `first` of the volume on, except for those that
+/// are known.
+pub(super) fn pack_new(how: How<'_>, first: u64, blocks: &mut [Option<Payload>]) {
+    let is_hurried = how.is_hurried && blocks.len() < SMALL;
+    for (lba, payload) in (first..).zip(blocks) {
+        let Some(payload) = payload.as_mut().filter(|payload| payload.known.is_none()) else {
+            continue;
+        };
+        let bytes = payload.block.bytes();
+        payload.packed = match how.compression {
+            Compression::Off => None,
+            Compression::Adaptive if is_hurried => None,
+            Compression::Adaptive => try_lz4(how.experience, lba, bytes),
+            Compression::Lz4 => packed(Codec::Lz4, bytes),
+            Compression::Zstd => packed(Codec::Zstd, bytes),
+        };
+    }
 }
 
 fn try_lz4(experience: &Experience, lba: u64, bytes: &[u8]) -> Option<Packed> {
@@ -149,6 +147,7 @@ mod tests {
     ) -> [Option<Option<Codec>>; 3] {
         let how = How {
             compression,
+            dedup: Dedup::Off,
             experience,
             is_hurried: false,
         };
@@ -156,7 +155,8 @@ mod tests {
             let payload = payload.as_ref();
             payload.map(|payload| payload.packed.as_ref().map(|packed| packed.codec))
         };
-        let prepared = prepare(how, &three(), 0, 3, 5);
+        let mut prepared = divide(&three(), 0, 3);
+        pack_new(how, 5, &mut prepared);
         [0, 1, 2].map(|index| codec(&prepared[index]))
     }
 

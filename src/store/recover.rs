@@ -216,7 +216,10 @@ impl Recovery<'_> {
                     codec,
                 }),
                 Kind::Zero(_) => None,
-                Kind::Ref => continue,
+                Kind::Ref => {
+                    let (ptr, seq) = entry.target();
+                    Some(At::Elsewhere { ptr, seq })
+                }
             };
             let record = entry.record;
             self.apply(head.seg, Logged { record, at }).await?;
@@ -251,12 +254,18 @@ impl Recovery<'_> {
                 if !self.shape.holds(ptr) {
                     return Err(damaged(what(), Malformed("its chunk lies outside")));
                 }
+                self.table.gain(ptr.seg(), room(ptr));
                 self.apply_block(volume, lba, ptr).await
             }
-            Some(At::Elsewhere { ptr, .. }) => {
-                if !self.shape.holds(ptr) {
+            Some(At::Elsewhere { ptr, seq }) => {
+                let is_there = self.shape.holds(ptr) && {
+                    let info = self.table.info(ptr.seg());
+                    info.seq == seq && matches!(info.state, SegState::Log | SegState::Gc)
+                };
+                if !is_there {
                     return Err(damaged(what(), Malformed("it refers to nowhere")));
                 }
+                self.table.share(ptr.seg());
                 self.apply_block(volume, lba, ptr).await
             }
         }
@@ -271,7 +280,6 @@ impl Recovery<'_> {
         if !old.is_hole() {
             self.table.lose(old.seg(), room(old));
         }
-        self.table.gain(ptr.seg(), room(ptr));
         self.tree(volume).root = root;
         Ok(())
     }

@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::cache::BlockCache;
 use super::core::{Core, Health, Load};
-use super::format::{BLOCK, FANOUT, Ptr, SEALED_BLOCK, Shape};
+use super::dedup::Index;
+use super::format::trailer::{Entry, FOOTER_BYTES, Trailer};
+use super::format::{BLOCK, FANOUT, Ptr, SEALED_BLOCK, Seq, Shape};
 use super::log::Job;
 use super::map::{Node, empty_node};
 use super::tuning::Promise;
@@ -20,12 +22,19 @@ const WRITE_TRIES: usize = 3;
 /// How much of a segment is zeroed at once, in bytes.
 const ZERO_BYTES: u64 = 1 << 20;
 
+/// How much of the end of a segment is read to find its trailer, in bytes: all of it where the
+/// segment is of the usual size and its chunks are not compressed.
+const TRAILER_BYTES: u32 = 48 << 10;
+
 /// What an open store consists of. Shared by all reactors.
 #[derive(Debug)]
 pub(super) struct Shell {
     pub(super) backend: Checked,
     pub(super) sealer: Sealer,
     pub(super) blocks: BlockCache,
+    pub(super) index: Arc<Index>,
+    /// A trailer was read for the index.
+    pub(super) learned: Signal,
     core: Mutex<Core>,
     /// Something has changed that a request, a flush or a chore may wait for.
     pub(super) changed: Signal,
@@ -55,6 +64,8 @@ impl Shell {
             backend,
             sealer: core.sealer.clone(),
             blocks: BlockCache::new(core.tuning.block_cache),
+            index: Arc::clone(&core.index),
+            learned: Signal::new(),
             core: Mutex::new(core),
             changed: Signal::new(),
             chores: Signal::new(),
@@ -233,6 +244,8 @@ impl Shell {
                     buf
                 };
                 self.write_firmly(offset, make).await?;
+                let prints = trailer.entries.iter().filter_map(Entry::fingerprint);
+                self.index.hook(*seg, prints);
                 Ok(u64::from(room))
             }
         }
@@ -351,6 +364,30 @@ pub(super) async fn read_node(
         true => Ok(node),
         false => Err(corrupt("following a node of a map")),
     }
+}
+
+/// The trailer of a segment with this number, if it has one that opens.
+///
+/// # Errors
+/// If it cannot be read.
+pub(super) async fn read_trailer(
+    backend: &Checked,
+    sealer: &Sealer,
+    shape: Shape,
+    (seg, seq): (u32, Seq),
+) -> Result<Option<Trailer>> {
+    let seg_bytes = shape.seg_bytes();
+    let most = TRAILER_BYTES.min(seg_bytes);
+    let end = read_chunk(backend, shape, (seg, seg_bytes - most), most as usize).await?;
+    let Some(bytes) = Trailer::peek(seq, seg_bytes, &end[end.len() - FOOTER_BYTES..]) else {
+        return Ok(None);
+    };
+    if let Some(from) = end.len().checked_sub(bytes) {
+        return Ok(Trailer::decode(sealer, seq, seg_bytes, &end[from..]).ok());
+    }
+    let len = u32::try_from(bytes).expect("no longer than the segment");
+    let all = read_chunk(backend, shape, (seg, seg_bytes - len), bytes).await?;
+    Ok(Trailer::decode(sealer, seq, seg_bytes, &all).ok())
 }
 
 const _: () = assert!(FANOUT * 8 == BLOCK);

@@ -179,7 +179,7 @@ impl Table {
                 live: 0,
                 state,
                 age,
-                key: 0,
+                shared: false,
             },
         );
         Some((seg, seq))
@@ -187,16 +187,13 @@ impl Table {
 
     /// Takes a certain segment, which a recovery found on the chain of the log.
     pub(super) fn claim(&mut self, seg: u32, seq: Seq, live: u32) {
-        let age = 0;
-        let (state, key) = (SegState::Log, 0);
         self.put(
             seg,
             SegInfo {
                 seq,
                 live,
-                state,
-                age,
-                key,
+                state: SegState::Log,
+                ..SegInfo::default()
             },
         );
     }
@@ -213,10 +210,27 @@ impl Table {
     }
 
     /// Notes that about `bytes` bytes fewer are reachable in a segment. A snapshot may still reach
-    /// them: garbage collection counts exactly.
+    /// them, and where chunks are shared so may other blocks, which is taken for granted: garbage
+    /// collection counts exactly.
     pub(super) fn lose(&mut self, seg: u32, bytes: u32) {
         let info = &mut self.infos[seg as usize];
-        info.live = info.live.saturating_sub(bytes);
+        if !info.shared {
+            info.live = info.live.saturating_sub(bytes);
+        }
+    }
+
+    /// Notes that a chunk of a segment may be the content of several blocks.
+    pub(super) fn share(&mut self, seg: u32) {
+        let info = self.infos[seg as usize];
+        if !info.shared {
+            self.put(
+                seg,
+                SegInfo {
+                    shared: true,
+                    ..info
+                },
+            );
+        }
     }
 
     /// Sets what garbage collection has counted.

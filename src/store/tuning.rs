@@ -10,6 +10,9 @@ pub struct Tuning {
     pub leaf_cache: usize,
     /// Memory for blocks that were read, in bytes.
     pub block_cache: usize,
+    /// Memory for the index of deduplication, in bytes at most. A store takes 88 MiB for each
+    /// tebibyte of its size; with less some of what is there already is written again, with 0 all.
+    pub dedup_index: usize,
     /// A checkpoint is made when the log has grown by this many bytes.
     pub checkpoint_bytes: u64,
     /// A checkpoint is made when something has changed and the last one is this old.
@@ -35,6 +38,8 @@ pub enum Sabotage {
     ReuseEarly,
     /// Garbage collection frees what it has moved without changing all pointers to it.
     SkipMoves,
+    /// A block may be what lies in a segment that is about to be freed.
+    ReferToFreed,
 }
 
 impl Tuning {
@@ -46,6 +51,7 @@ impl Tuning {
                 Promise::Flush => Sabotage::FlushEarly,
                 Promise::Reuse => Sabotage::ReuseEarly,
                 Promise::Moves => Sabotage::SkipMoves,
+                Promise::References => Sabotage::ReferToFreed,
             };
             self.sabotage == Some(sabotage)
         }
@@ -66,6 +72,8 @@ pub(super) enum Promise {
     Reuse,
     /// A segment is freed when every pointer to what it held has been changed.
     Moves,
+    /// What a block refers to stays.
+    References,
 }
 
 impl Default for Tuning {
@@ -73,6 +81,7 @@ impl Default for Tuning {
         Self {
             leaf_cache: 256 << 20,
             block_cache: 256 << 20,
+            dedup_index: 128 << 20,
             checkpoint_bytes: 16 << 30,
             checkpoint_interval: Duration::from_secs(60),
             batch_bytes: 256 << 10,

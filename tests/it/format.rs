@@ -11,7 +11,7 @@ use bedplate::codec::{Place, Sealer, TAG_BYTES};
 use bedplate::store::format::batch::{
     self, At, HEADER_BYTES, Header, Kind, Logged, RECORD_BYTES, Record, Successor, encode_ref,
 };
-use bedplate::store::format::root::{Compression, Properties, Root, Tree, TreeKind};
+use bedplate::store::format::root::{Compression, Dedup, Properties, Root, Tree, TreeKind};
 use bedplate::store::format::superblock::{self, LogPosition, RootRef, Superblock};
 use bedplate::store::format::trailer::{self, ENTRY_BYTES, Entry, FOOTER_BYTES, Trailer};
 use bedplate::store::format::{
@@ -183,6 +183,7 @@ fn root() -> Root {
         properties: Properties {
             write_through: id == 3,
             compression: Compression::ALL[usize::try_from(id % 4).expect("small")],
+            dedup: Dedup::ALL[usize::try_from(id % 3).expect("small")],
         },
         name: name.to_owned(),
     };
@@ -255,27 +256,27 @@ fn node() -> Vec<u8> {
 }
 
 fn infos() -> [SegInfo; 3] {
-    let info = |number, live, state, age, key| SegInfo {
+    let info = |number, live, state, age, shared| SegInfo {
         seq: seq(number),
         live,
         state,
         age,
-        key,
+        shared,
     };
     [
         SegInfo {
             state: SegState::System,
             ..SegInfo::default()
         },
-        info(8, 3000, SegState::Gc, 3, 0),
-        info(9, 0, SegState::Free, 0, 5),
+        info(8, 3000, SegState::Gc, 3, false),
+        info(9, 0, SegState::Free, 0, false),
     ]
 }
 
 fn segment_sample() -> Sample {
     let mut bytes = vec![0; INFO_BYTES];
     let info = SegInfo {
-        key: 77,
+        shared: true,
         ..infos()[1]
     };
     info.encode(&mut bytes);
@@ -284,7 +285,7 @@ fn segment_sample() -> Sample {
         ("live", le(3000, 4)),
         ("state", vec![2]),
         ("age", vec![3]),
-        ("key", le(77, 2)),
+        ("shared", le(1, 2)),
     ];
     Sample {
         title: "Segment",
@@ -341,7 +342,8 @@ fn batch_bytes(header: Header) -> Vec<u8> {
     for (record, to) in records().iter().zip(bytes[at..].chunks_mut(RECORD_BYTES)) {
         record.encode(to);
     }
-    encode_ref(Ptr::raw(4, 0x60), self::seq(3), &mut bytes[at + 48..]);
+    let target = encode_ref(Ptr::raw(4, 0x60), self::seq(3));
+    bytes[at + 48..at + 64].copy_from_slice(&target);
     header.encode(&sealer(), &mut bytes);
     bytes
 }
@@ -398,10 +400,10 @@ fn batch_samples() -> [Sample; 3] {
 }
 
 fn trailer() -> Trailer {
-    let entry = |record, offset, fingerprint| Entry {
+    let entry = |record, offset, content| Entry {
         record,
         offset,
-        fingerprint,
+        content,
     };
     let [data, zero, _] = records();
     Trailer {
@@ -426,7 +428,7 @@ fn trailer_samples() -> [Sample; 2] {
         ("record", bytes[..16].to_vec()),
         ("offset", le(0x2060, 4)),
         ("reserved", vec![0; 4]),
-        ("fingerprint", odd::<16>(5).to_vec()),
+        ("content", odd::<16>(5).to_vec()),
     ];
     let footer_at = bytes.len() - FOOTER_BYTES;
     let footer = vec![

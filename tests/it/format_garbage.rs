@@ -96,7 +96,7 @@ fn trailer() -> Vec<u8> {
     let entry = Entry {
         record: record(),
         offset: 96,
-        fingerprint: [4; 16],
+        content: [4; 16],
     };
     let trailer = Trailer {
         kind: trailer::Kind::Gc,

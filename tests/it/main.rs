@@ -14,6 +14,7 @@ mod sessions;
 mod source;
 mod store;
 mod store_check;
+mod store_dedup;
 mod store_image;
 mod store_kit;
 mod store_proof;

@@ -245,7 +245,7 @@ impl StoreImage {
                     kind,
                 },
                 offset: at,
-                fingerprint: [0; 16],
+                content: [0; 16],
             });
             at += u32::try_from(chunk_room(len)).expect("short");
         }
@@ -345,7 +345,7 @@ impl StoreImage {
             let mut entry = Entry {
                 record,
                 offset: 0,
-                fingerprint: [0; 16],
+                content: [0; 16],
             };
             if let Some(data) = data {
                 bytes.extend(seal(self.sealer(), seq, offset, &data));

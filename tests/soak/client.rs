@@ -170,7 +170,8 @@ impl Client<'_> {
         let (change, contents) = {
             let mut oracle = self.life.oracle.borrow_mut();
             let mut choose = |bound| chance.below(bound);
-            oracle.begin_write(self.tree, range, durable, &mut choose)
+            let repeats = self.life.plan.repeats;
+            oracle.begin_write(self.tree, range, durable, repeats, &mut choose)
         };
         let mut data = Buf::new(contents.len() * BLOCK);
         for (content, block) in contents.iter().zip(data.chunks_mut(BLOCK)) {

@@ -120,12 +120,14 @@ impl Oracle {
         }
     }
 
-    /// Begins a write of so many blocks from `first`; gives what to write.
+    /// Begins a write of these blocks, of which about so many of 24 hold what was written
+    /// before; gives what to write.
     pub(crate) fn begin_write(
         &mut self,
         tree: TreeId,
         range: Range<u64>,
         durable: bool,
+        repeats: u64,
         choose: &mut dyn FnMut(u64) -> u64,
     ) -> (Change, Vec<Content>) {
         let change = self.begin_change(tree, range, durable);
@@ -135,7 +137,7 @@ impl Oracle {
             let op = change.op;
             let content = match choose(24) {
                 0 | 1 => Content::Zero,
-                2 | 3 if !self.recent.is_empty() => {
+                drawn if drawn < 2 + repeats && !self.recent.is_empty() => {
                     let place = choose(self.recent.len() as u64);
                     self.recent[super::chance::index(place)]
                 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bedplate::codec::Cipher;
-use bedplate::store::{Compression, Tuning};
+use bedplate::store::{Compression, Dedup, Tuning};
 
 use super::chance::{Chance, index};
 use super::content::BLOCK;
@@ -47,6 +47,8 @@ pub(crate) struct Plan {
     pub(crate) think_us: u64,
     /// The longest write, in blocks.
     pub(crate) write_blocks_max: u64,
+    /// How many of 24 blocks that are written were written before.
+    pub(crate) repeats: u64,
     /// How the store is encrypted, if it is.
     pub(crate) cipher: Option<Cipher>,
 }
@@ -58,6 +60,7 @@ pub(crate) struct VolumePlan {
     pub(crate) clusters: Vec<Range<u64>>,
     pub(crate) write_through: bool,
     pub(crate) compression: Compression,
+    pub(crate) dedup: Dedup,
 }
 
 impl Plan {
@@ -99,6 +102,7 @@ impl Plan {
                 true => 64,
                 false => chance.pick(&[1, 2, 4, 16, 64]),
             },
+            repeats: chance.pick(&[2, 2, 8, 16]),
             cipher: match chance.below(3) {
                 0 => Some(Cipher::Xts),
                 1 => Some(Cipher::Gcm),
@@ -137,6 +141,7 @@ impl VolumePlan {
             clusters: clusters(chance, blocks, used),
             write_through: chance.one_in(8),
             compression: Compression::ALL[index(chance.below(4))],
+            dedup: chance.pick(&[Dedup::On, Dedup::On, Dedup::Verify, Dedup::Off]),
         }
     }
 }
@@ -172,6 +177,7 @@ fn tuning(chance: &mut Chance) -> Tuning {
     Tuning {
         leaf_cache: index(chance.pick(&[4, 16, 64, 1024])) * BLOCK,
         block_cache: index(chance.pick(&[0, 4, 64, 1024])) * BLOCK,
+        dedup_index: index(chance.pick(&[0, 2, 16, 256, 256])) << 10,
         checkpoint_bytes: chance.pick(&[1, 3, 8, 1000]) * SEG_BYTES,
         checkpoint_interval: Duration::from_millis(chance.pick(&[5, 50, 500, 60_000])),
         batch_bytes: u32::try_from(chance.pick(&[1, 2, 4, 16])).expect("small") * 4096,

@@ -9,8 +9,8 @@ use bedplate::codec::{Cipher, Cost, Credential, Secret};
 use bedplate::store::Tuning;
 use bedplate::store::check::{self, Depth};
 use bedplate::store::{
-    self, Compression, Creation, Disk, Encryption, Properties, Store, StoreError, TreeInfo,
-    TreeKind, TreeName, Usage,
+    self, Compression, Creation, Dedup, Disk, Encryption, Properties, Store, StoreError, Traffic,
+    TreeInfo, TreeKind, TreeName, Usage,
 };
 
 use super::content::{BLOCK, MAGIC};
@@ -21,11 +21,10 @@ use super::plan::{Plan, SEG_BYTES};
 pub(crate) const READ_FAULTS_WITHIN: u64 = 300;
 
 /// What outlives a store that loses power.
-/// Another way to compress, so that every one has its turn.
-fn next(properties: Properties) -> Compression {
-    let is_this = |one: &Compression| *one == properties.compression;
-    let at = Compression::ALL.iter().position(is_this).unwrap_or(0);
-    Compression::ALL[(at + 1) % Compression::ALL.len()]
+/// The one behind this, so that every one has its turn.
+fn next<T: Copy + PartialEq>(all: &[T], one: T) -> T {
+    let at = all.iter().position(|other| *other == one).unwrap_or(0);
+    all[(at + 1) % all.len()]
 }
 
 #[derive(Clone, Debug)]
@@ -193,11 +192,11 @@ impl Subject {
         }
     }
 
-    /// How often garbage collection has visited everything.
-    pub(crate) fn passes(&self) -> u64 {
+    /// What it has written.
+    pub(crate) fn traffic(&self) -> Traffic {
         match self {
-            Self::Store(store) => store.traffic().passes,
-            Self::Fake(_) => 0,
+            Self::Store(store) => store.traffic(),
+            Self::Fake(_) => Traffic::default(),
         }
     }
 
@@ -242,10 +241,11 @@ impl Subject {
             .list()
             .into_iter()
             .find(|tree| tree.kind == TreeKind::Volume && tree.name.volume_name() == volume);
-        let compression = known.map_or(Compression::Adaptive, |tree| next(tree.properties));
+        let known = known.map(|tree| tree.properties).unwrap_or_default();
         let properties = Properties {
             write_through: on,
-            compression,
+            compression: next(&Compression::ALL, known.compression),
+            dedup: next(&Dedup::ALL, known.dedup),
         };
         either!(Self::Store, self, store => store.set_properties(volume, properties).await)
     }

@@ -82,7 +82,12 @@ fn a_seed_repeats_to_the_last_event() {
 #[test]
 fn the_store_keeps_its_promises() {
     let tally = run_all(1..=150, store());
-    for what in ["passes of garbage collection", "power losses", "recoveries"] {
+    for what in [
+        "passes of garbage collection",
+        "blocks found to be there",
+        "power losses",
+        "recoveries",
+    ] {
         assert!(tally.of(what) > 10, "there were no {what}");
     }
 }
@@ -150,6 +155,10 @@ fn a_store_that_breaks_a_promise_is_caught() {
         (
             Kindof::Store(|tuning| tuning.sabotage = Some(Sabotage::SkipMoves)),
             "moves",
+        ),
+        (
+            Kindof::Store(|tuning| tuning.sabotage = Some(Sabotage::ReferToFreed)),
+            "references",
         ),
     ];
     for (sabotage, name) in sabotaged {

@@ -17,6 +17,7 @@ use bedplate::store::{Properties, TreeName, Tuning};
 use super::admin;
 use super::chance::Chance;
 use super::client;
+use super::content::BLOCK;
 use super::deeds::Deed;
 use super::fake::{Bug, FakeMedium};
 use super::oracle::Oracle;
@@ -160,9 +161,11 @@ async fn live(
     life.start_users(&mut chance);
     life.watch().await;
     let end = life.end(&mut chance).await;
-    let passes = life.subject.passes();
+    let traffic = life.subject.traffic();
     let mut oracle = life.oracle.borrow_mut();
-    oracle.tally.add("passes of garbage collection", passes);
+    let (tally, block) = (&mut oracle.tally, BLOCK as u64);
+    tally.add("passes of garbage collection", traffic.passes);
+    tally.add("blocks found to be there", traffic.deduplicated / block);
     end
 }
 
@@ -264,6 +267,7 @@ impl Life {
             };
             let properties = Properties {
                 compression: volume.compression,
+                dedup: volume.dedup,
                 ..Properties::default()
             };
             let name = name.volume_name();

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::store::{Compression, Properties};
+use crate::store::{Compression, Dedup, Properties};
 
 /// What may be said of a volume when it is made.
 #[derive(Clone, Debug, Args)]
@@ -11,6 +11,11 @@ pub(super) struct PropertyArgs {
     #[arg(long, value_name = "adaptive|lz4|zstd|off", default_value = "adaptive",
           value_parser = parse_compression)]
     compress: Compression,
+
+    /// Whether to write blocks that the store has already only once: those with the same
+    /// fingerprint, or those that were read and compared as well.
+    #[arg(long, value_name = "on|off|verify", default_value = "on", value_parser = parse_dedup)]
+    dedup: Dedup,
 
     /// Make every write durable before it is answered, whether or not the client asks for that.
     #[arg(long)]
@@ -22,6 +27,7 @@ impl PropertyArgs {
         Properties {
             write_through: self.write_through,
             compression: self.compress,
+            dedup: self.dedup,
         }
     }
 }
@@ -31,6 +37,7 @@ impl PropertyArgs {
 pub(super) enum Setting {
     WriteThrough(bool),
     Compress(Compression),
+    Dedup(Dedup),
 }
 
 impl Setting {
@@ -41,8 +48,9 @@ impl Setting {
         match key {
             "write-through" => parse_switch(value).map(Self::WriteThrough),
             "compress" => parse_compression(value).map(Self::Compress),
+            "dedup" => parse_dedup(value).map(Self::Dedup),
             _ => Err(format!(
-                "'{key}' is no key; there are compress and write-through"
+                "'{key}' is no key; there are compress, dedup and write-through"
             )),
         }
     }
@@ -51,6 +59,7 @@ impl Setting {
         match self {
             Self::WriteThrough(on) => properties.write_through = on,
             Self::Compress(compression) => properties.compression = compression,
+            Self::Dedup(dedup) => properties.dedup = dedup,
         }
     }
 }
@@ -68,6 +77,11 @@ fn parse_compression(text: &str) -> Result<Compression, String> {
     found.ok_or_else(|| format!("'{text}' is none of adaptive, lz4, zstd and off"))
 }
 
+fn parse_dedup(text: &str) -> Result<Dedup, String> {
+    let found = Dedup::ALL.into_iter().find(|one| one.name() == text);
+    found.ok_or_else(|| format!("'{text}' is none of on, off and verify"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,18 +89,20 @@ mod tests {
     #[test]
     fn settings_have_a_key_and_a_value() {
         let mut properties = Properties::default();
-        for text in ["write-through=on", "compress=zstd"] {
+        for text in ["write-through=on", "compress=zstd", "dedup=verify"] {
             Setting::parse(text)
                 .expect("a setting")
                 .apply(&mut properties);
         }
         assert!(properties.write_through);
         assert_eq!(properties.compression, Compression::Zstd);
+        assert_eq!(properties.dedup, Dedup::Verify);
         assert!(Setting::parse("write-through=off").is_ok());
         for text in [
             "write-through",
             "write-through=yes",
             "compress=on",
+            "dedup=maybe",
             "colour=on",
             "=on",
             "",

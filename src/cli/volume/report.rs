@@ -28,6 +28,7 @@ impl VolumeFacts {
             ("created", volume.created.clone()),
             ("origin", volume.origin_or_dash()),
             ("compress", volume.compression.to_owned()),
+            ("dedup", volume.dedup.to_owned()),
             ("write-through", write_through.to_owned()),
         ];
         for snapshot in &self.snapshots {

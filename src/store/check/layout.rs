@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::source::{Source, Unread};
 use crate::base::{Buf, Error};
 use crate::codec::{Place, TAG_BYTES, unpack};
-use crate::store::format::batch::{At, HEADER_BYTES, Header, Kind, Record, Successor};
+use crate::store::format::batch::{At, HEADER_BYTES, Header, Record, Successor, encode_ref};
 use crate::store::format::trailer::{Entry, FOOTER_BYTES, Trailer};
 use crate::store::format::{BLOCK, Codec, Malformed, Ptr, Seq};
 
@@ -33,7 +33,7 @@ pub(super) struct Image {
 pub(in crate::store) struct Batches {
     /// Their headers.
     pub(in crate::store) headers: Vec<Header>,
-    /// Their records, as a trailer lists them; the fingerprints are zero.
+    /// Their records, as a trailer lists them; the fingerprints are not known.
     pub(in crate::store) entries: Vec<Entry>,
     /// Where the last one ends, in bytes.
     pub(in crate::store) written: u32,
@@ -215,13 +215,17 @@ impl Image {
             let Ok(records) = header.decode_records(source.sealer(), bytes) else {
                 break;
             };
-            let entry = |record: Record, at: Option<At>| Entry {
-                record,
-                offset: match at {
-                    Some(At::Chunk { offset, .. }) => offset,
-                    Some(At::Elsewhere { .. }) | None => 0,
-                },
-                fingerprint: [0; 16],
+            let entry = |record: Record, at: Option<At>| {
+                let (offset, content) = match at {
+                    Some(At::Chunk { offset, .. }) => (offset, [0; 16]),
+                    Some(At::Elsewhere { ptr, seq }) => (0, encode_ref(ptr, seq)),
+                    None => (0, [0; 16]),
+                };
+                Entry {
+                    record,
+                    offset,
+                    content,
+                }
             };
             let records = records.into_iter();
             found
@@ -243,10 +247,8 @@ impl Image {
 
 /// The chunk of an entry of a trailer, if it has one: where it begins, its length, how it was made.
 pub(super) fn chunk_of(entry: &Entry) -> Option<(u32, usize, Codec)> {
-    match entry.record.kind {
-        Kind::Data { len, codec } => Some((entry.offset, usize::from(len), codec)),
-        Kind::Zero(_) | Kind::Ref => None,
-    }
+    let (len, codec) = entry.chunk()?;
+    Some((entry.offset, len, codec))
 }
 
 /// Where a chunk of `len` bytes at `offset` ends with its seal.

@@ -6,8 +6,8 @@ use super::layout::{Batches, Image, TrailerFound, chunk_end, chunk_of, read_trai
 use super::report::{Findings, LiveBytes};
 use super::source::{Source, Unread};
 use super::table::{Segments, Usage};
-use crate::codec::TAG_BYTES;
-use crate::store::format::batch::chunk_room;
+use crate::codec::{FINGERPRINT_BYTES, TAG_BYTES};
+use crate::store::format::batch::{self, chunk_room};
 use crate::store::format::superblock::{RootRef, Superblock};
 use crate::store::format::trailer::{Entry, Kind, Trailer};
 use crate::store::format::{Codec, Ptr, SegState};
@@ -281,7 +281,11 @@ fn agree(source: Source<'_>, trailer: &Trailer, batches: &Batches) -> Result<(),
             is_a_lie: true,
         })
     };
-    let said = |entry: &Entry| (entry.record, entry.offset);
+    let said = |entry: &Entry| match entry.record.kind {
+        // What the trailer has of others is a fingerprint, which batches do not have.
+        batch::Kind::Ref => (entry.record, entry.offset, entry.content),
+        _ => (entry.record, entry.offset, [0; FINGERPRINT_BYTES]),
+    };
     let listed = trailer.entries.iter().map(said);
     let found = batches.entries.iter().map(said);
     let (in_trailer, in_batches) = (listed.len(), found.len());

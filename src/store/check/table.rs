@@ -171,13 +171,6 @@ impl Segments {
                 findings.add("I8", place(), what);
             }
             let info = self.infos[seg as usize].as_ref();
-            if let Some(SegInfo { key, .. }) = info.filter(|info| info.key != 0) {
-                findings.add(
-                    "I8",
-                    place(),
-                    format!("sealed with key {key}, which is not there"),
-                );
-            }
             if let Some(SegInfo { live, .. }) =
                 info.filter(|info| info.state == SegState::Free && info.live != 0)
             {

@@ -225,6 +225,7 @@ impl Core {
         }
         self.superblock = superblock;
         self.meta.under_way.clear();
+        self.outputs_safe(frozen.number);
         self.checkpoints.done = frozen.number;
         let waiting = self.checkpoints.asked > frozen.number;
         if !waiting {

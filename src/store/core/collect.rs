@@ -14,9 +14,9 @@
 //! A segment in which a whole traversal has found nothing is doomed: free once a checkpoint that
 //! begins later is durable. Why that is safe although volumes are written, copied and deleted
 //! meanwhile: a block becomes reachable at a place only by a fresh write, into a segment taken
-//! after the traversal began and so not judged by it, or by copying a root, which leads to the same
+//! after the traversal began and so not judged by it; by copying a root, which leads to the same
 //! places at the same positions, and these have been seen or are yet to come, for the copy as for
-//! the original.
+//! the original; or because deduplication finds it, and then its segment is not judged either.
 //!
 //! Nothing of this is in the log. A crash before the checkpoint loses work and no data.
 
@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::write::room;
 use super::{Core, Load};
-use crate::store::format::{FANOUT, Ptr, SegState};
+use crate::store::format::{CHUNK_ALIGN, FANOUT, Ptr, SegState};
 use crate::store::map::{Miss, PtrMap, Ref, Target, first_leaf, span};
 use crate::store::tuning::Promise;
 
@@ -33,6 +33,10 @@ pub(in crate::store) type Moves = PtrMap<Ptr>;
 
 /// Entries of a list of moves at most: 64 MiB of it.
 pub(super) const MOVES_MAX: u64 = 2 << 20;
+
+/// Memory for telling chunks apart: what 8192 segments of the usual size take, with 32 GiB of
+/// chunks.
+const TOLD_APART_BYTES: usize = 256 << 20;
 
 /// A visit of every leaf of every tree.
 #[derive(Debug)]
@@ -45,8 +49,12 @@ pub(in crate::store) struct Traversal {
     counted: Vec<(u64, BTreeSet<Ref>)>,
     /// Segments taken from here on are not judged.
     first_counter: u64,
-    /// Segments that are being written to, though taken before.
+    /// Segments that are being written to, though taken before, and those that blocks have begun
+    /// to refer to which it may have passed.
     spared: BTreeSet<u32>,
+    /// Which chunks were counted of segments where several blocks may have the same one: a bit for
+    /// each place where one can begin.
+    told_apart: BTreeMap<u32, Vec<u64>>,
     /// What the pass before has moved.
     moves: Moves,
     moved_from: BTreeSet<u32>,
@@ -94,6 +102,8 @@ impl Core {
         spared.extend(&pass.open);
         let first_counter = self.table.next_counter();
         let (victims, leaving) = self.choose(&spared, &pass);
+        self.emptied = victims.union(&pass.moved_from).copied().collect();
+        let told_apart = self.tell_apart();
         for page in 0..self.table.pages() {
             let at = self.table_places().nth(page).unwrap_or(Ptr::HOLE);
             if leaving.contains(&at.seg()) {
@@ -112,6 +122,7 @@ impl Core {
             counted: vec![(0, BTreeSet::new()); usize::from(levels) + 2],
             first_counter,
             spared,
+            told_apart,
             moves: pass.moves,
             moved_from: pass.moved_from,
             victims,
@@ -161,7 +172,7 @@ impl Core {
             .filter(|seg| self.is_judged(*seg, &traversal))
             .collect();
         for seg in judged {
-            let live = traversal.live[seg as usize];
+            let live = self.counted(&traversal, seg);
             self.table.set_live(seg, live);
             let skipped = self.tuning.breaks(Promise::Moves) && traversal.moved_from.contains(&seg);
             if live == 0 || skipped {
@@ -177,6 +188,33 @@ impl Core {
             doomed,
             listed: traversal.listed.into_iter().collect(),
             leaving: !traversal.leaving.is_empty(),
+        }
+    }
+
+    /// The segments whose chunks are told apart in the next traversal: all that are shared, or as
+    /// many as there is memory for, others each time.
+    fn tell_apart(&mut self) -> BTreeMap<u32, Vec<u64>> {
+        let bytes = self.shape().seg_bytes() as usize / CHUNK_ALIGN / 8;
+        let most = (TOLD_APART_BYTES / bytes).max(1);
+        let shared = self.table.all().filter(|(_, info)| info.shared);
+        let shared: Vec<u32> = shared.map(|(seg, _)| seg).collect();
+        let first = shared.partition_point(|seg| *seg < self.told_apart_next);
+        let (before, behind) = shared.split_at(first);
+        let some = behind.iter().chain(before).take(most);
+        let some: BTreeMap<u32, Vec<u64>> = some.map(|seg| (*seg, Vec::new())).collect();
+        if let Some(next) = behind.iter().chain(before).nth(most) {
+            self.told_apart_next = *next;
+        }
+        some
+    }
+
+    /// What a traversal has counted in a segment. Where chunks are shared and were not told apart
+    /// that may be too much, as may be what was known before.
+    fn counted(&self, traversal: &Traversal, seg: u32) -> u32 {
+        let (live, info) = (traversal.live[seg as usize], self.table.info(seg));
+        match info.shared && !traversal.told_apart.contains_key(&seg) {
+            true => live.min(info.live),
+            false => live,
         }
     }
 
@@ -311,7 +349,9 @@ impl Core {
         places.dedup();
         for bits in places {
             let ptr = Ptr::from_bits(bits);
-            traversal.gain(ptr, room(ptr));
+            if traversal.is_new(ptr) {
+                traversal.gain(ptr, room(ptr));
+            }
             if traversal.victims.contains(&ptr.seg()) {
                 traversal.listed.insert(ptr);
             }
@@ -394,6 +434,26 @@ impl Core {
 }
 
 impl Traversal {
+    /// Says nothing about this segment.
+    pub(super) fn spare(&mut self, seg: u32) {
+        self.spared.insert(seg);
+    }
+
+    /// Whether a chunk was not counted before, as far as that is known.
+    fn is_new(&mut self, ptr: Ptr) -> bool {
+        let Some(bits) = self.told_apart.get_mut(&ptr.seg()) else {
+            return true;
+        };
+        let place = ptr.offset() as usize / CHUNK_ALIGN;
+        let (word, bit) = (place / 64, 1 << (place % 64));
+        if bits.len() <= word {
+            bits.resize(word + 1, 0);
+        }
+        let is_new = bits[word] & bit == 0;
+        bits[word] |= bit;
+        is_new
+    }
+
     fn gain(&mut self, ptr: Ptr, bytes: u32) {
         if let Some(live) = self.live.get_mut(ptr.seg() as usize) {
             *live = live.saturating_add(bytes);

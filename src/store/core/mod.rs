@@ -8,13 +8,16 @@ mod admin;
 mod chores;
 mod collect;
 mod read;
+mod refer;
 mod space;
 mod victims;
 mod write;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use super::Traffic;
+use super::dedup::Index;
 use super::format::batch::Successor;
 use super::format::root::{Properties, Root, Tree, TreeKind};
 use super::format::superblock::{LogPosition, RootRef, Superblock};
@@ -116,6 +119,16 @@ pub(super) struct Core {
     pub(super) traversal: Option<Traversal>,
     /// Garbage collection has found that it cannot make more than this many segments free.
     parked: Option<u32>,
+    /// Where blocks lie that may be written again.
+    pub(super) index: Arc<Index>,
+    /// Segments whose trailers are to be read for it.
+    pub(super) unread: VecDeque<u32>,
+    /// Segments of garbage collection that no durable checkpoint has in full.
+    unsafe_outputs: BTreeMap<u32, Option<u64>>,
+    /// Where the next traversal begins to tell shared chunks apart.
+    told_apart_next: u32,
+    /// Segments that are being emptied, or were.
+    emptied: BTreeSet<u32>,
     /// How many leaves the last pass of garbage collection rewrote for each block that it moved;
     /// nothing before there was one.
     leaves_per_move: Option<f64>,
@@ -159,6 +172,11 @@ impl Core {
             reserve: Reserve::of(shape, tuning),
             traversal: None,
             parked: None,
+            index: Arc::new(Index::new(tuning.dedup_index, shape.bytes())),
+            unread: VecDeque::new(),
+            unsafe_outputs: BTreeMap::new(),
+            told_apart_next: 0,
+            emptied: BTreeSet::new(),
             leaves_per_move: None,
             changed: true,
             traffic: Traffic::default(),

@@ -3,6 +3,7 @@
 use super::space::Wish;
 use super::{Core, Load, Pause};
 use crate::base::{Error, Refusal};
+use crate::store::dedup::Known;
 use crate::store::format::root::TreeKind;
 use crate::store::format::{BLOCK, Ptr, SEALED_BLOCK};
 use crate::store::payload::Payload;
@@ -61,20 +62,20 @@ impl Core {
         }
         for (lba, block) in (first..).zip(blocks) {
             let ptr = match block {
-                Some(payload) => self.table_and_log(|table, log| {
-                    log.append_block(table, tree, lba, payload.clone())
-                }),
+                Some(payload) => self.place(tree, lba, payload),
                 None => {
                     let known = self.nodes.lookup(root, height, lba);
                     if known.expect("checked above").is_hole() {
                         continue;
                     }
-                    self.table_and_log(|table, log| log.append_zero(table, tree, lba, 1));
+                    self.log.append_zero(&mut self.table, tree, lba, 1);
                     Ptr::HOLE
                 }
             };
             let old = self.nodes.set(&mut root, height, lba, ptr);
-            self.count(old, ptr);
+            if !old.is_hole() {
+                self.table.lose(old.seg(), room(old));
+            }
         }
         self.traffic.clients += (pieces * BLOCK) as u64;
         Ok(self.wrote(tree, root))
@@ -98,7 +99,7 @@ impl Core {
         if root.is_hole() {
             return Ok(self.log.end());
         }
-        self.table_and_log(|table, log| log.append_zero(table, tree, first, count));
+        self.log.append_zero(&mut self.table, tree, first, count);
         self.cut(&mut root, height, first, blocks);
         self.gave_up();
         Ok(self.wrote(tree, root))
@@ -148,27 +149,29 @@ impl Core {
         })
     }
 
-    /// Keeps the estimates of what is reachable in the segments of `old` and `new`.
-    pub(in crate::store) fn count(&mut self, old: Ptr, new: Ptr) {
-        if !old.is_hole() {
-            self.table.lose(old.seg(), room(old));
+    /// Has the log take a block, or where it lies already; gives where that is.
+    fn place(&mut self, tree: u32, lba: u64, payload: &Payload) -> Ptr {
+        if let Some(known) = payload.known.filter(|known| self.may_refer(*known)) {
+            self.log.append_known(&mut self.table, tree, lba, known);
+            self.refer(known.ptr.seg());
+            self.traffic.deduplicated += BLOCK as u64;
+            return known.ptr;
         }
-        if !new.is_hole() {
-            self.table.gain(new.seg(), room(new));
+        let (table, print) = (&mut self.table, payload.print);
+        let ptr = self.log.append_block(table, tree, lba, payload.clone());
+        table.gain(ptr.seg(), room(ptr));
+        if let Some(print) = print {
+            let seq = table.seq(ptr.seg());
+            self.index.note(print, Known { ptr, seq });
+            self.traffic.new += BLOCK as u64;
         }
+        ptr
     }
 
     fn wrote(&mut self, tree: u32, root: crate::store::map::Ref) -> u64 {
         self.trees.get_mut(&tree).expect("it is written to").root = root;
         self.changed = true;
         self.log.end()
-    }
-
-    fn table_and_log<T>(
-        &mut self,
-        work: impl FnOnce(&mut crate::store::table::Table, &mut crate::store::log::Log) -> T,
-    ) -> T {
-        work(&mut self.table, &mut self.log)
     }
 }
 

@@ -23,7 +23,7 @@ pub struct Header {
     /// Batches are numbered through the life of a store. The successor of a batch is the one with
     /// the next number, which lies right behind it or at the start of the next segment.
     pub number: u64,
-    /// How many records there are.
+    /// How many records there are; the room behind a reference counts as one.
     pub records: u16,
     /// The sequence number of the segment.
     pub seq: Seq,
@@ -298,10 +298,12 @@ impl Record {
     }
 }
 
-/// Writes where a [`Ref`](Kind::Ref) points into the room of the record behind it.
-pub fn encode_ref(ptr: Ptr, seq: Seq, to: &mut [u8]) {
-    put(to, 0, &ptr.bits().to_le_bytes());
-    put(to, 8, &seq.bits().to_le_bytes());
+/// Where a [`Ref`](Kind::Ref) points, as it stands in the room of the record behind it.
+pub fn encode_ref(ptr: Ptr, seq: Seq) -> [u8; RECORD_BYTES] {
+    let mut to = [0; RECORD_BYTES];
+    put(&mut to, 0, &ptr.bits().to_le_bytes());
+    put(&mut to, 8, &seq.bits().to_le_bytes());
+    to
 }
 
 /// Reads where a [`Ref`](Kind::Ref) points, and the sequence number of the segment there.

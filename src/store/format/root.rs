@@ -70,6 +70,34 @@ pub struct Properties {
     pub write_through: bool,
     /// How blocks are compressed that are written from now on.
     pub compression: Compression,
+    /// Whether blocks that are written from now on are looked for in the store first.
+    pub dedup: Dedup,
+}
+
+/// Whether blocks that the store has already are written again.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Dedup {
+    /// They are not: what has the same fingerprint counts as the same.
+    #[default]
+    On,
+    /// They are not, but what has the same fingerprint is read and compared first.
+    Verify,
+    /// They are.
+    Off,
+}
+
+impl Dedup {
+    /// All there are, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::On, Self::Verify, Self::Off];
+
+    /// What people call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::On => "on",
+            Self::Verify => "verify",
+            Self::Off => "off",
+        }
+    }
 }
 
 /// How the blocks of a volume are compressed.
@@ -104,14 +132,16 @@ impl Compression {
 
 impl Properties {
     fn bits(self) -> u8 {
-        u8::from(self.write_through) | (self.compression as u8) << 1
+        u8::from(self.write_through) | (self.compression as u8) << 1 | (self.dedup as u8) << 3
     }
 
-    fn from_bits(bits: u8) -> Self {
-        Self {
+    fn from_bits(bits: u8) -> Result<Self, Malformed> {
+        let dedup = Dedup::ALL.get(usize::from(bits >> 3));
+        Ok(Self {
             write_through: bits & 1 != 0,
             compression: Compression::ALL[usize::from(bits >> 1 & 3)],
-        }
+            dedup: *dedup.ok_or(Malformed("an unknown property of a volume"))?,
+        })
     }
 }
 
@@ -226,7 +256,7 @@ impl Tree {
                 _ => return Err(Malformed("a tree of an unknown kind")),
             },
             height: head[9],
-            properties: Properties::from_bits(head[10]),
+            properties: Properties::from_bits(head[10])?,
             size: u64_at(head, 16),
             root: Ptr::from_bits(u64_at(head, 24)),
             created: u64_at(head, 32),

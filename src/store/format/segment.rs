@@ -50,8 +50,9 @@ pub struct SegInfo {
     pub state: SegState,
     /// How often what is in it has survived garbage collection: the higher, the colder.
     pub age: u8,
-    /// The key that sealed it; 0 without encryption.
-    pub key: u16,
+    /// Whether one of its chunks may be the content of several blocks, so that counting what is
+    /// reachable has to tell them apart.
+    pub shared: bool,
 }
 
 impl Seq {
@@ -124,7 +125,7 @@ impl SegInfo {
         put(to, 0, &self.seq.bits().to_le_bytes());
         put(to, 8, &self.live.to_le_bytes());
         put(to, 12, &[self.state as u8, self.age]);
-        put(to, 14, &self.key.to_le_bytes());
+        put(to, 14, &u16::from(self.shared).to_le_bytes());
     }
 
     /// Reads an entry from `from`, [`INFO_BYTES`] long.
@@ -137,7 +138,11 @@ impl SegInfo {
             live: u32_at(from, 8),
             state: SegState::from_byte(from[12])?,
             age: from[13],
-            key: u16_at(from, 14),
+            shared: match u16_at(from, 14) {
+                0 => false,
+                1 => true,
+                _ => return Err(Malformed("an unknown mark of a segment")),
+            },
         })
     }
 }

@@ -3,10 +3,10 @@
 //! A trailer ends with its segment. It repeats the records of a log segment, so that replaying one
 //! takes a read instead of a walk, and it keeps the fingerprint of every chunk.
 
-use super::batch::{RECORD_BYTES, Record, Successor};
+use super::batch::{self, RECORD_BYTES, Record, Successor, decode_ref};
 use super::fields::{bytes, put, u32_at, u64_at};
-use super::{Malformed, Seq};
-use crate::codec::{Place, Sealer, TAG_BYTES};
+use super::{Codec, Malformed, Ptr, Seq};
+use crate::codec::{FINGERPRINT_BYTES, Fingerprint, Place, Sealer, TAG_BYTES};
 
 /// An entry, in bytes.
 pub const ENTRY_BYTES: usize = 40;
@@ -51,8 +51,9 @@ pub struct Entry {
     pub record: Record,
     /// Where its chunk begins in the segment, in bytes; 0 if it has none.
     pub offset: u32,
-    /// The fingerprint of its block; zero without deduplication.
-    pub fingerprint: [u8; 16],
+    /// The fingerprint of its block, zero if it has none; of a reference, where it points, as in
+    /// the room behind its record.
+    pub content: [u8; FINGERPRINT_BYTES],
 }
 
 /// How long a trailer of `entries` entries is, in bytes.
@@ -68,7 +69,7 @@ impl Trailer {
         for (entry, to) in self.entries.iter().zip(to.chunks_mut(ENTRY_BYTES)) {
             entry.record.encode(&mut to[..RECORD_BYTES]);
             put(to, 16, &entry.offset.to_le_bytes());
-            put(to, 24, &entry.fingerprint);
+            put(to, 24, &entry.content);
         }
         let (listed, footer) = to.split_at_mut(entries * ENTRY_BYTES);
         let entries_seal = sealer.hide(entries_place(self.seq, seg_bytes, entries), listed);
@@ -173,11 +174,30 @@ fn successor(footer: &[u8]) -> Successor {
 }
 
 impl Entry {
+    /// Where its block lies if it is a reference, and the sequence number of the segment there.
+    pub fn target(&self) -> (Ptr, Seq) {
+        decode_ref(&self.content)
+    }
+
+    /// Its chunk's length, without its seal, and how it was made, if it has one.
+    pub fn chunk(&self) -> Option<(usize, Codec)> {
+        match self.record.kind {
+            batch::Kind::Data { len, codec } => Some((usize::from(len), codec)),
+            batch::Kind::Zero(_) | batch::Kind::Ref => None,
+        }
+    }
+
+    /// The fingerprint of its block, if it has a chunk and that has one.
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        self.chunk()?;
+        Fingerprint::from_bytes(self.content)
+    }
+
     fn decode(from: &[u8]) -> Result<Self, Malformed> {
         Ok(Self {
             record: Record::decode(&from[..RECORD_BYTES])?,
             offset: u32_at(from, 16),
-            fingerprint: bytes(from, 24),
+            content: bytes(from, 24),
         })
     }
 }

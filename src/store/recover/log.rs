@@ -10,11 +10,7 @@ use crate::store::error::StoreError;
 use crate::store::format::batch::{At, HEADER_BYTES, Header, Logged, RECORD_BYTES, Successor};
 use crate::store::format::trailer::{FOOTER_BYTES, Trailer};
 use crate::store::format::{Malformed, Seq, Shape};
-use crate::store::shell::read_chunk;
-
-/// How much of the end of a segment is read to find its trailer, in bytes: all of it where the
-/// segment is of the usual size and its chunks are not compressed.
-const TRAILER_BYTES: u32 = 48 << 10;
+use crate::store::shell::{read_chunk, read_trailer};
 
 /// Segments whose outlines are read at once, and are then kept until their turn. One after the
 /// other they would cost three answers of the backend each. Of the usual size they take 800 KiB,
@@ -220,19 +216,8 @@ impl LogReader<'_> {
 
     /// The trailer of a segment of the log, if it has one.
     pub(super) async fn trailer(&self, segment: Successor) -> Result<Option<Trailer>, StoreError> {
-        let Successor { seg, seq } = segment;
-        let seg_bytes = self.shape.seg_bytes();
-        let most = TRAILER_BYTES.min(seg_bytes);
-        let end = self.read(seg, seg_bytes - most, most as usize).await?;
-        let Some(bytes) = Trailer::peek(seq, seg_bytes, &end[end.len() - FOOTER_BYTES..]) else {
-            return Ok(None);
-        };
-        if let Some(from) = end.len().checked_sub(bytes) {
-            return Ok(Trailer::decode(self.sealer, seq, seg_bytes, &end[from..]).ok());
-        }
-        let len = u32::try_from(bytes).expect("no longer than the segment");
-        let all = self.read(seg, seg_bytes - len, bytes).await?;
-        Ok(Trailer::decode(self.sealer, seq, seg_bytes, &all).ok())
+        let place = (segment.seg, segment.seq);
+        Ok(read_trailer(self.backend, self.sealer, self.shape, place).await?)
     }
 
     pub(super) fn is_place(&self, seg: u32) -> bool {
