@@ -32,7 +32,8 @@ has() {
 need() {
     local pair packages=() log
     for pair in "$@"; do
-        has "${pair%%=*}" || packages+=("${pair#*=}")
+        has "${pair%%=*}" || [[ " ${packages[*]} " == *" ${pair#*=} "* ]] ||
+            packages+=("${pair#*=}")
     done
     ((${#packages[@]} > 0)) || return 0
     local words=(apt-get install -y --no-install-recommends "${packages[@]}")

@@ -3,12 +3,13 @@
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use super::keys;
 use super::offline::{StoreChoice, on_reactor};
 use super::print;
 use crate::backend::{self, Access, Checked};
 use crate::base::OpenError;
 use crate::codec::{Cost, Credential, Kind, SlotInfo};
-use crate::control::{KeySource, StoreName};
+use crate::control::StoreName;
 use crate::store::{self, StoreError};
 
 const ADD_EXAMPLES: &str = "\
@@ -162,13 +163,8 @@ pub(super) fn run(args: KeyCommandArgs) -> Result<(), OpenError> {
 
 impl NewKeyArgs {
     fn read(&self) -> Result<Credential, OpenError> {
-        let key = self.new_key_file.clone().map(KeySource::KeyFile);
-        let passphrase = || {
-            self.new_passphrase_file
-                .clone()
-                .map(KeySource::PassphraseFile)
-        };
-        key.or_else(passphrase)
+        let (key, passphrase) = (&self.new_key_file, &self.new_passphrase_file);
+        keys::source(key.as_deref(), passphrase.as_deref())
             .expect("one of the two is required")
             .read()
     }

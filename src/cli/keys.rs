@@ -1,6 +1,6 @@
 //! Where keys are, in words.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -27,15 +27,19 @@ pub(super) struct KeyArgs {
 
 impl KeyArgs {
     pub(super) fn source(&self) -> Option<KeySource> {
-        let key = self.key_file.clone().map(KeySource::KeyFile);
-        let passphrase = || self.passphrase_file.clone().map(KeySource::PassphraseFile);
-        key.or_else(passphrase)
+        source(self.key_file.as_deref(), self.passphrase_file.as_deref())
     }
 
     /// Reads it, if one was named.
     pub(super) fn read(&self) -> Result<Option<Credential>, OpenError> {
         self.source().map(|source| source.read()).transpose()
     }
+}
+
+/// Where a key is read from that one of two options names, if one does.
+pub(super) fn source(key_file: Option<&Path>, passphrase_file: Option<&Path>) -> Option<KeySource> {
+    let key = key_file.map(|path| KeySource::KeyFile(path.to_owned()));
+    key.or_else(|| passphrase_file.map(|path| KeySource::PassphraseFile(path.to_owned())))
 }
 
 /// Where the keys of the stores are read from that a command names.

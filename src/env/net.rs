@@ -239,12 +239,8 @@ enum Sent {
 
 fn send_now<T: Pieces>(socket: &FileHandle, data: &T) -> io::Result<Sent> {
     use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
-    let mut pieces = Vec::new();
-    let mut bytes = 0;
-    data.each(&mut |piece| {
-        bytes += piece.len();
-        pieces.push(io::IoSlice::new(piece));
-    });
+    let pieces = gather(data);
+    let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
     let now = &pieces[..pieces.len().min(GATHER_PIECES_MAX)];
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     match sendmsg(socket, now, &mut SendAncillaryBuffer::default(), flags) {
@@ -255,10 +251,16 @@ fn send_now<T: Pieces>(socket: &FileHandle, data: &T) -> io::Result<Sent> {
     }
 }
 
+fn gather<T: Pieces>(data: &T) -> Vec<io::IoSlice<'_>> {
+    let mut pieces = Vec::new();
+    data.each(&mut |piece| pieces.push(io::IoSlice::new(piece)));
+    pieces
+}
+
 async fn send_rest<T: Pieces + 'static>(
     socket: &FileHandle,
     data: T,
-    mut skip: usize,
+    sent: usize,
 ) -> (io::Result<()>, T) {
     let mut message = Box::new(Message {
         data,
@@ -266,17 +268,14 @@ async fn send_rest<T: Pieces + 'static>(
         // SAFETY: a msghdr is plain data, for which all zeroes mean "nothing".
         header: unsafe { std::mem::zeroed() },
     });
-    let mut pieces = Vec::new();
-    message.data.each(&mut |piece| {
-        let sent = skip.min(piece.len());
-        skip -= sent;
-        let piece = &piece[sent..];
-        pieces.push(libc::iovec {
-            iov_base: piece.as_ptr().cast_mut().cast(),
-            iov_len: piece.len(),
-        });
+    let mut pieces = gather(&message.data);
+    let mut rest = &mut pieces[..];
+    io::IoSlice::advance_slices(&mut rest, sent);
+    let rest = rest.iter().map(|piece| libc::iovec {
+        iov_base: piece.as_ptr().cast_mut().cast(),
+        iov_len: piece.len(),
     });
-    message.pieces = pieces;
+    message.pieces = rest.collect();
     let mut first = 0;
     while first < message.pieces.len() {
         let last = message.pieces.len().min(first + GATHER_PIECES_MAX);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::core::{Core, Recovered};
 use super::error::StoreError;
+use super::find::read_slots;
 use super::format::superblock::{self, LogPosition, RootRef, SLOTS, Superblock};
 use super::format::{Malformed, Shape};
 use super::map::Nodes;
@@ -13,7 +14,7 @@ use super::table::Table;
 use super::tuning::Tuning;
 use super::unlock::{begin_mount, random_bytes, write_key_slots};
 use crate::backend::{Backend, Checked};
-use crate::base::{Buf, Extent};
+use crate::base::Buf;
 use crate::codec::{
     Cipher, Cost, Credential, KEY_BYTES, KeySlots, Keyring, Sealer, Secret, TAG_BYTES,
 };
@@ -52,7 +53,8 @@ pub async fn create(
     creation: Creation<'_>,
 ) -> Result<(Shape, Checked), StoreError> {
     let shape = shape(&backend, creation)?;
-    if !creation.overwrite && has_superblock(&backend).await? {
+    // Whatever begins as a superblock does counts, of any version and in whatever state.
+    if !creation.overwrite && read_slots(&backend).await? != superblock::NOTHING {
         return Err(StoreError::AlreadyAStore);
     }
     // Nothing of an older store may be found instead, whenever this is interrupted.
@@ -121,20 +123,6 @@ fn segment_for(size: u64) -> u32 {
         size if size <= 256 << 40 => 16 << 20,
         _ => 64 << 20,
     }
-}
-
-/// Whether there is a superblock, of any version and in whatever state.
-async fn has_superblock(backend: &Checked) -> Result<bool, StoreError> {
-    for slot in 0..SLOTS {
-        let offset = Superblock::slot_offset(slot);
-        let at = Extent::between(offset, offset + superblock::ROOM as u64);
-        let bytes = backend.read(at, Buf::new(superblock::ROOM)).await?;
-        let decoded = Superblock::decode(slot, &bytes);
-        if !matches!(decoded, Err(superblock::Unusable::Foreign)) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 /// What a recovery would find if a store had nothing in it.

@@ -9,40 +9,11 @@ use crate::backend::{Backend, Checked};
 use crate::base::{Buf, Extent};
 use crate::codec::{Place, Sealer, TAG_BYTES};
 
-/// The newest superblock. A copy of one that is damaged is told and not used.
+/// Reads all slots of superblocks, none of which is smaller than a block of the backend.
 ///
 /// # Errors
-/// If none opens, and if both copies of one do not that may have been newer.
-pub(super) async fn newest_superblock(backend: &Checked) -> Result<Superblock, StoreError> {
-    let slots = read_slots(backend).await?;
-    let newest = superblock::choose(&slots)?.clone();
-    for (slot, found) in slots.iter().enumerate() {
-        if let Err(Unusable::Damaged(why)) = found {
-            tracing::warn!(slot, why, "a superblock is damaged; its copy is used");
-        }
-    }
-    Ok(newest)
-}
-
-/// Writes the copy of the newest superblock that is damaged, or that a power loss kept from being
-/// written. The caller's next flush makes it durable.
-///
-/// # Errors
-/// As [`newest_superblock`], or if it cannot be written.
-pub(super) async fn complete_superblock(backend: &Checked) -> Result<(), StoreError> {
-    let slots = read_slots(backend).await?;
-    let newest = superblock::choose(&slots)?;
-    for slot in Superblock::slots(newest.generation) {
-        if slots[slot].as_ref() != Ok(newest) {
-            let mut buf = Buf::new(superblock::ROOM);
-            newest.encode(slot, &mut buf);
-            backend.write(Superblock::slot_offset(slot), buf).await?;
-        }
-    }
-    Ok(())
-}
-
-async fn read_slots(backend: &Checked) -> Result<Slots, StoreError> {
+/// `NotAStore` if there is no room for them; and if one cannot be read, since it may be the newest.
+pub(super) async fn read_slots(backend: &Checked) -> Result<Slots, StoreError> {
     if backend.geometry().size < Superblock::slot_offset(SLOTS) {
         return Err(StoreError::NotAStore);
     }
@@ -54,6 +25,40 @@ async fn read_slots(backend: &Checked) -> Result<Slots, StoreError> {
         *found = Superblock::decode(slot, &bytes);
     }
     Ok(slots)
+}
+
+/// The newest superblock. A copy of one that is damaged is told and not used.
+///
+/// # Errors
+/// If none opens, and if both copies of one do not that may have been newer.
+pub(super) fn newest_superblock(slots: &Slots) -> Result<&Superblock, StoreError> {
+    let newest = superblock::choose(slots)?;
+    for (slot, found) in slots.iter().enumerate() {
+        if let Err(Unusable::Damaged(why)) = found {
+            tracing::warn!(slot, why, "a superblock is damaged; its copy is used");
+        }
+    }
+    Ok(newest)
+}
+
+/// Writes the copy of the newest superblock that is damaged, or that a power loss kept from being
+/// written, of the `slots` that were read. The caller's next flush makes it durable.
+///
+/// # Errors
+/// As [`newest_superblock`], or if it cannot be written.
+pub(super) async fn complete_superblock(
+    backend: &Checked,
+    slots: &Slots,
+) -> Result<(), StoreError> {
+    let newest = superblock::choose(slots)?;
+    for slot in Superblock::slots(newest.generation) {
+        if slots[slot].as_ref() != Ok(newest) {
+            let mut buf = Buf::new(superblock::ROOM);
+            newest.encode(slot, &mut buf);
+            backend.write(Superblock::slot_offset(slot), buf).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a backend that the store does not fit.

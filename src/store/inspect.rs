@@ -12,8 +12,9 @@ pub use section::{Inspection, Section};
 use super::StoreError;
 use super::check::{
     Batches, Follow, Source, TrailerFound, Unread, batches, damage, read_page, read_root,
-    read_slots, read_trailer,
+    read_trailer,
 };
+use super::find::read_slots;
 use super::format::batch::{At, Header, Kind, Record};
 use super::format::root::{Root, Tree, TreeKind};
 use super::format::superblock::{Superblock, choose};

@@ -1,8 +1,8 @@
 //! The key slots of a store that nobody serves: what `bedplate key` does.
 
 use super::error::StoreError;
-use super::find::newest_superblock;
-use super::unlock::{random_bytes, read_key_slots, unlock, write_key_slots};
+use super::find::{newest_superblock, read_slots};
+use super::unlock::{random_bytes, read_key_slots, write_key_slots};
 use crate::backend::Checked;
 use crate::codec::{Cipher, Cost, Credential, KeySlots, SlotInfo};
 
@@ -63,15 +63,15 @@ pub async fn slot_of_key(backend: &Checked, known: &Credential) -> Result<usize,
 /// # Errors
 /// If `known` does not open the store: only who could read it may do that here.
 pub async fn destroy_keys(backend: &Checked, known: &Credential) -> Result<(), StoreError> {
-    let superblock = newest_superblock(backend).await?;
-    unlock(backend, &superblock, Some(known)).await?;
     let (_, mut slots) = slots_of(backend).await?;
+    slots.unlock(known)?;
     slots.destroy();
     write_key_slots(backend, &slots).await
 }
 
 async fn slots_of(backend: &Checked) -> Result<(Cipher, KeySlots), StoreError> {
-    let superblock = newest_superblock(backend).await?;
+    let slots = read_slots(backend).await?;
+    let superblock = newest_superblock(&slots)?;
     let Some(cipher) = superblock.cipher else {
         let why = "it is not encrypted, so it has no keys";
         return Err(StoreError::Invalid(why.to_owned()));

@@ -128,9 +128,10 @@ impl Store {
         tuning: Tuning,
         key: Option<&Credential>,
     ) -> Result<Arc<Self>, StoreError> {
-        let recovered = recover::recover(&backend, tuning, key).await?;
+        let slots = find::read_slots(&backend).await?;
+        let recovered = recover::recover(&backend, &slots, tuning, key).await?;
         let core = Core::new(recovered, tuning).ok_or(StoreError::NoSpace)?;
-        find::complete_superblock(&backend).await?;
+        find::complete_superblock(&backend, &slots).await?;
         let shell = Shell::new(backend, core);
         shell.checkpoint().await?;
         env::spawn(Arc::clone(&shell).keep_checkpointing());

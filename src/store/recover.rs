@@ -10,24 +10,26 @@
 //! The caller makes a checkpoint before anything is served. Until that is durable nothing is
 //! overwritten that this has read, so a stop at any point leaves the same to be done again.
 
+mod log;
+
 use std::collections::BTreeMap;
 
 use super::core::{Load, Recovered, TreeState, room};
 use super::error::{StoreError, damaged};
 use super::find::{check_backend, newest_superblock, read_root};
-use super::format::batch::{self, At, HEADER_BYTES, Header, Kind, Logged, Successor};
+use super::format::batch::{self, At, Kind, Logged};
 use super::format::root::{Root, TreeKind};
-use super::format::superblock::Superblock;
-use super::format::trailer::{FOOTER_BYTES, Trailer};
+use super::format::superblock::{Slots, Superblock};
+use super::format::trailer::Trailer;
 use super::format::{BLOCK, Malformed, Ptr, SEALED_BLOCK, SegState, Seq, Shape};
 use super::map::{Miss, Nodes};
-use super::shell::{read_chunk, read_node, read_trailer};
+use super::shell::{read_chunk, read_node};
 use super::table::Table;
 use super::tuning::Tuning;
 use super::unlock::{begin_mount, learn_keys, random_bytes, unlock};
 use crate::backend::Checked;
-use crate::base::Buf;
-use crate::codec::{Credential, Place, Sealer, TAG_BYTES};
+use crate::codec::{Credential, Sealer};
+use log::{Ahead, Head, LogReader};
 
 /// Leaves that are kept in memory at least, so that whoever needs two at once gets them.
 const LEAVES_MIN: usize = 32;
@@ -37,40 +39,30 @@ struct Recovery<'a> {
     backend: &'a Checked,
     sealer: &'a Sealer,
     shape: Shape,
+    log: LogReader<'a>,
     nodes: Nodes,
     table: Table,
     trees: BTreeMap<u32, TreeState>,
-    /// Every batch with a lower number was durable, as the log itself says.
-    flushed: u64,
     /// The highest counter of a segment that was seen.
     counter: u64,
     batches: u64,
 }
 
-/// Where the log goes on.
-#[derive(Clone, Copy, Debug)]
-struct Head {
-    seg: u32,
-    seq: Seq,
-    offset: u32,
-    number: u64,
-    next: Successor,
-}
-
-/// Recovers the store on `backend`.
+/// Recovers the store on `backend`, whose superblocks are in `slots`.
 ///
 /// # Errors
 /// `NotAStore`, `Newer`, or `Damaged` with the structure and its place. Nothing was written.
 pub(super) async fn recover(
     backend: &Checked,
+    slots: &Slots,
     tuning: Tuning,
     key: Option<&Credential>,
 ) -> Result<Recovered, StoreError> {
-    let superblock = newest_superblock(backend).await?;
+    let superblock = newest_superblock(slots)?;
     let shape = superblock.shape;
     check_backend(backend, shape)?;
-    let sealer = unlock(backend, &superblock, key).await?;
-    let root = read_root(backend, &sealer, &superblock).await?;
+    let sealer = unlock(backend, superblock, key).await?;
+    let root = read_root(backend, &sealer, superblock).await?;
     if let Some(keys) = sealer.keys() {
         learn_keys(keys, &root);
     }
@@ -79,6 +71,12 @@ pub(super) async fn recover(
         backend,
         sealer: &sealer_of_all,
         shape,
+        log: LogReader {
+            backend,
+            sealer: &sealer_of_all,
+            shape,
+            flushed: superblock.log.number,
+        },
         nodes: Nodes::new((tuning.leaf_cache / 2 / SEALED_BLOCK).max(LEAVES_MIN)),
         table: Table::new(shape),
         trees: root
@@ -86,12 +84,11 @@ pub(super) async fn recover(
             .iter()
             .map(|tree| (tree.id, TreeState::of(tree)))
             .collect(),
-        flushed: superblock.log.number,
         counter: superblock.next_counter,
         batches: 0,
     };
     recovery.read_table(&root).await?;
-    let number = recovery.replay(&superblock).await?;
+    let number = recovery.replay(superblock).await?;
     let newest = recovery
         .table
         .all()
@@ -113,7 +110,7 @@ pub(super) async fn recover(
         superblock: Superblock {
             owner: random_bytes(),
             salt: salt.unwrap_or_default(),
-            ..superblock
+            ..superblock.clone()
         },
         nodes: recovery.nodes,
         table: recovery.table,
@@ -144,34 +141,38 @@ impl Recovery<'_> {
 
     /// Applies the log; gives the number of the first batch that is not in it.
     async fn replay(&mut self, superblock: &Superblock) -> Result<u64, StoreError> {
-        let head = Head {
+        let mut head = Head {
             seg: superblock.log.seg,
             seq: superblock.log.seq,
             offset: superblock.log.offset,
             number: superblock.log.number,
             next: superblock.next,
         };
-        self.find_flushed(head).await?;
-        let mut head = head;
+        let mut ahead = Ahead::new(self.log.find_flushed(head).await?);
+        let mut trailer = match head.offset {
+            0 => self.log.trailer(head.place()).await?,
+            _ => None,
+        };
         loop {
             let before = head.number;
-            head = self.replay_segment(head).await?;
+            head = self.replay_segment(head, trailer).await?;
             let start = Head {
                 seg: head.next.seg,
                 seq: head.next.seq,
                 offset: 0,
                 ..head
             };
-            if !self.begins(start).await? {
+            let outline = ahead.outline(&self.log, start.place()).await?;
+            if outline.first != Some(start.number) {
                 self.give_back(start);
                 self.give_back(head);
                 break;
             }
             debug_assert!(head.number >= before);
             self.claim(start)?;
-            head = start;
+            (head, trailer) = (start, outline.trailer);
         }
-        if head.number < self.flushed {
+        if head.number < self.log.flushed {
             let what = format!("the log at segment {}, offset {:#x}", head.seg, head.offset);
             let why = Malformed("a batch that was flushed is not there");
             return Err(damaged(what, why));
@@ -179,60 +180,22 @@ impl Recovery<'_> {
         Ok(head.number)
     }
 
-    /// Finds out up to where the log says that it was durable: any batch or trailer on the chain
-    /// may say it, whatever is missing before it. So a durable batch that cannot be read is damage,
-    /// not the end of the log.
-    async fn find_flushed(&mut self, mut head: Head) -> Result<(), StoreError> {
-        let mut claims = self.claims(head).await?.unwrap_or((0, head.next));
-        loop {
-            let (flushed, next) = claims;
-            self.flushed = self.flushed.max(flushed);
-            if !self.is_place(next.seg) || next.seq.counter() <= head.seq.counter() {
-                return Ok(());
-            }
-            (head.seg, head.seq, head.offset) = (next.seg, next.seq, 0);
-            match self.claims(head).await? {
-                Some(more) => claims = more,
-                None => return Ok(()),
-            }
-        }
-    }
-
-    /// What a segment says, from `head` on, of what was durable and where the log goes on: its
-    /// trailer, or all batches in it, also those behind one that does not open.
-    async fn claims(&self, head: Head) -> Result<Option<(u64, Successor)>, StoreError> {
-        let seg_bytes = self.shape.seg_bytes();
-        let footer = u32::try_from(FOOTER_BYTES).expect("small");
-        let end = self
-            .read(head.seg, seg_bytes - footer, FOOTER_BYTES)
-            .await?;
-        if let Ok(said) = Trailer::decode_footer(self.sealer, head.seq, seg_bytes, &end) {
-            return Ok(Some(said));
-        }
-        let segment = self.read_segment(head.seg).await?;
-        let mut claims = None;
-        for offset in (head.offset..self.shape.seg_bytes()).step_by(self.shape.block() as usize) {
-            if let Ok(header) = self.header(Head { offset, ..head }, &segment) {
-                let before = claims.map_or(0, |(flushed, _)| flushed);
-                claims = Some((header.flushed.max(before), header.next));
-            }
-        }
-        Ok(claims)
-    }
-
     /// Applies what one segment has; gives where the log goes on.
-    async fn replay_segment(&mut self, mut head: Head) -> Result<Head, StoreError> {
-        if head.offset == 0
-            && let Some(trailer) = self.trailer(head.seg, head.seq).await?
-            && trailer.last < self.flushed
+    async fn replay_segment(
+        &mut self,
+        mut head: Head,
+        trailer: Option<Trailer>,
+    ) -> Result<Head, StoreError> {
+        if let Some(trailer) = trailer
+            && trailer.last < self.log.flushed
         {
             self.apply_trailer(head, &trailer).await?;
             (head.number, head.next) = (trailer.last + 1, trailer.next);
             head.offset = trailer.written;
             return Ok(head);
         }
-        let segment = self.read_segment(head.seg).await?;
-        while let Some((header, logged)) = self.batch(head, &segment) {
+        let segment = self.log.read_segment(head.seg).await?;
+        while let Some((header, logged)) = self.log.batch(head, &segment) {
             for logged in logged {
                 self.apply(head.seg, logged).await?;
             }
@@ -242,59 +205,6 @@ impl Recovery<'_> {
             head.offset = self.shape.round_up(head.offset + header.bytes);
         }
         Ok(head)
-    }
-
-    /// The batch at `head`, if it is the one that is to come and all of it is there.
-    fn batch(&self, head: Head, segment: &[u8]) -> Option<(Header, Vec<Logged>)> {
-        let header = self.header(head, segment).ok()?;
-        if header.number != head.number {
-            return None;
-        }
-        let whole = &segment[head.offset as usize..];
-        let logged = header.decode_records(self.sealer, whole).ok()?;
-        let is_known = header.number < self.flushed;
-        let opens = |logged: &Logged| match logged.at {
-            Some(At::Chunk { offset, len, .. }) => {
-                let from = offset as usize;
-                let place = Place {
-                    seq: head.seq.bits(),
-                    offset,
-                };
-                let chunk = segment.get(from..from + len + TAG_BYTES);
-                chunk.is_some_and(|chunk| self.sealer.open(place, chunk).is_ok())
-            }
-            _ => true,
-        };
-        (is_known || logged.iter().all(opens)).then_some((header, logged))
-    }
-
-    /// Whether the log goes on at `head`, the start of a segment: with a batch that is whole.
-    async fn begins(&self, head: Head) -> Result<bool, StoreError> {
-        if !self.is_place(head.seg) {
-            return Ok(false);
-        }
-        let first = self.read(head.seg, 0, HEADER_BYTES).await?;
-        let Ok(header) = self.header(head, &first) else {
-            return Ok(false);
-        };
-        let whole = self.read(head.seg, 0, header.bytes as usize).await?;
-        Ok(self.batch(head, &whole).is_some())
-    }
-
-    fn header(&self, head: Head, from: &[u8]) -> Result<Header, Malformed> {
-        let bytes = from.get(head.offset as usize..).unwrap_or(&[]);
-        Header::decode(
-            self.sealer,
-            head.seq,
-            head.offset,
-            self.shape.seg_bytes(),
-            bytes,
-        )
-    }
-
-    /// The trailer of a segment of the log, if it has one.
-    async fn trailer(&self, seg: u32, seq: Seq) -> Result<Option<Trailer>, StoreError> {
-        Ok(read_trailer(self.backend, self.sealer, self.shape, (seg, seq)).await?)
     }
 
     async fn apply_trailer(&mut self, head: Head, trailer: &Trailer) -> Result<(), StoreError> {
@@ -405,7 +315,7 @@ impl Recovery<'_> {
 
     /// Frees a segment that the log took and never used.
     fn give_back(&mut self, head: Head) {
-        if self.is_place(head.seg) {
+        if self.log.is_place(head.seg) {
             let info = self.table.info(head.seg);
             if info.state == SegState::Log && info.seq == head.seq && head.offset == 0 {
                 self.table.doom(head.seg);
@@ -433,18 +343,6 @@ impl Recovery<'_> {
 
     fn tree(&mut self, id: u32) -> &mut TreeState {
         self.trees.get_mut(&id).expect("looked for before")
-    }
-
-    fn is_place(&self, seg: u32) -> bool {
-        (self.shape.first_seg()..self.shape.segs()).contains(&seg)
-    }
-
-    async fn read_segment(&self, seg: u32) -> Result<Buf, StoreError> {
-        self.read(seg, 0, self.shape.seg_bytes() as usize).await
-    }
-
-    async fn read(&self, seg: u32, offset: u32, len: usize) -> Result<Buf, StoreError> {
-        Ok(read_chunk(self.backend, self.shape, (seg, offset), len).await?)
     }
 }
 

@@ -16,6 +16,7 @@ mod store;
 mod store_check;
 mod store_dedup;
 mod store_image;
+mod store_kit;
 mod store_proof;
 mod store_words;
 mod stored_disk;

@@ -1,51 +1,43 @@
 //! A store in a simulation: what is written is read, also after a crash, and space comes back.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use bedplate::backend::{Checked, Faulty, Medium};
+use bedplate::backend::Faulty;
 use bedplate::base::{Buf, Durability, Error, Refusal, Status};
 use bedplate::env::sim;
-use bedplate::store::{Compression, Creation, Disk, Properties, Store, TreeName, Tuning, create};
+use bedplate::store::{Compression, Disk, Properties, Store};
 
-const SEGMENT: u32 = 128 << 10;
-pub(crate) const BLOCK: usize = 4096;
+use crate::store_kit::{BLOCK, backend, block, crash, disk_of, made, name, tiny};
 
-pub(crate) fn disk_of(segments: u64) -> Faulty {
-    Faulty::new((2 << 20) + segments * u64::from(SEGMENT), 512)
+/// A new store with a volume of `size` bytes.
+async fn with_volume(disk: &Faulty, size: u64) -> (Arc<Store>, Disk) {
+    made(disk).await;
+    let store = opened(disk).await;
+    let made = store.create_volume("v", size, Properties::default());
+    made.await.expect("a volume");
+    let volume = store.disk(&name("v")).expect("it is there");
+    (store, volume)
 }
 
-pub(crate) fn backend(disk: &Faulty) -> Checked {
-    Checked::new(Medium::Faulty(disk.clone()))
+async fn opened(disk: &Faulty) -> Arc<Store> {
+    let store = Store::open(backend(disk), tiny(), None).await;
+    store.expect("it opens")
 }
 
-pub(crate) fn tiny() -> Tuning {
-    Tuning {
-        leaf_cache: 64 * BLOCK,
-        block_cache: 0,
-        checkpoint_bytes: 4 * u64::from(SEGMENT),
-        batch_bytes: 32 << 10,
-        ..Tuning::default()
+/// Writes the blocks that `fills` give to some of the first `blocks`.
+async fn fill(
+    disk: &Disk,
+    model: &mut BTreeMap<u64, u64>,
+    fills: std::ops::Range<u64>,
+    blocks: u64,
+) -> Result<(), Error> {
+    for fill in fills {
+        let lba = sim::below(blocks);
+        disk.write(lba, block(fill), Durability::Cached).await?;
+        model.insert(lba, fill);
     }
-}
-
-pub(crate) async fn made(disk: &Faulty) {
-    let creation = Creation {
-        segment_bytes: Some(SEGMENT),
-        ..Creation::default()
-    };
-    create(backend(disk), creation).await.expect("a store");
-}
-
-pub(crate) fn name(text: &str) -> TreeName {
-    TreeName::parse(text).expect("a name")
-}
-
-pub(crate) fn block(fill: u64) -> Buf {
-    let mut buf = Buf::new(BLOCK);
-    for (index, word) in buf.chunks_exact_mut(8).enumerate() {
-        word.copy_from_slice(&(fill * 1_000_003 + index as u64 + 1).to_le_bytes());
-    }
-    buf
+    Ok(())
 }
 
 async fn check(disk: &Disk, model: &BTreeMap<u64, u64>, blocks: u64) {
@@ -62,21 +54,11 @@ async fn check(disk: &Disk, model: &BTreeMap<u64, u64>, blocks: u64) {
 fn what_is_written_is_read_also_after_it_was_opened_again() {
     sim::run(1, async {
         let disk = disk_of(64);
-        made(&disk).await;
         let mut model = BTreeMap::new();
         {
-            let store = Store::open(backend(&disk), tiny(), None)
-                .await
-                .expect("it opens");
-            let made = store.create_volume("v", 64 << 20, Properties::default());
-            made.await.expect("a volume");
-            let volume = store.disk(&name("v")).expect("it is there");
-            for fill in 0..200 {
-                let lba = sim::below(300);
-                let written = volume.write(lba, block(fill), Durability::Cached);
-                written.await.expect("a write");
-                model.insert(lba, fill);
-            }
+            let (store, volume) = with_volume(&disk, 64 << 20).await;
+            let written = fill(&volume, &mut model, 0..200, 300);
+            written.await.expect("writes");
             volume
                 .zero(10, 20, Durability::Cached)
                 .await
@@ -85,9 +67,7 @@ fn what_is_written_is_read_also_after_it_was_opened_again() {
             check(&volume, &model, 300).await;
             store.close().await.expect("closed");
         }
-        let store = Store::open(backend(&disk), tiny(), None)
-            .await
-            .expect("it opens");
+        let store = opened(&disk).await;
         let volume = store.disk(&name("v")).expect("it is there");
         check(&volume, &model, 300).await;
         let runs = volume.status(10, 20, 10).await.expect("a status");
@@ -102,43 +82,21 @@ fn what_was_flushed_survives_a_crash_and_snapshots_do_not_change() {
         let (flushed, snapped) = {
             let disk = disk.clone();
             sim::run(seed, async move {
-                made(&disk).await;
-                let store = Store::open(backend(&disk), tiny(), None)
-                    .await
-                    .expect("it opens");
-                let made = store.create_volume("v", 2 << 30, Properties::default());
-                made.await.expect("a volume");
-                let volume = store.disk(&name("v")).expect("it is there");
+                let (store, volume) = with_volume(&disk, 2 << 30).await;
                 let mut model = BTreeMap::new();
-                for fill in 0..100 {
-                    let lba = sim::below(200);
-                    let written = volume.write(lba, block(fill), Durability::Cached);
-                    written.await.expect("a write");
-                    model.insert(lba, fill);
-                }
+                let written = fill(&volume, &mut model, 0..100, 200);
+                written.await.expect("writes");
                 store.snapshot(&[name("v@s")]).await.expect("a snapshot");
                 let snapped = model.clone();
-                for fill in 100..200 {
-                    let lba = sim::below(200);
-                    let written = volume.write(lba, block(fill), Durability::Cached);
-                    written.await.expect("a write");
-                    model.insert(lba, fill);
-                }
+                let written = fill(&volume, &mut model, 100..200, 200);
+                written.await.expect("writes");
                 volume.flush().await.expect("a flush");
                 (model, snapped)
             })
         };
-        let mut random = seed;
-        disk.crash(&mut |bound| {
-            random = random
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            (random >> 33) % bound
-        });
+        crash(&disk, seed);
         sim::run(seed, async move {
-            let store = Store::open(backend(&disk), tiny(), None)
-                .await
-                .expect("it opens");
+            let store = opened(&disk).await;
             check(&store.disk(&name("v")).expect("there"), &flushed, 200).await;
             check(&store.disk(&name("v@s")).expect("there"), &snapped, 200).await;
         });
@@ -150,28 +108,14 @@ fn overwriting_goes_on_for_ever_in_little_space() {
     for seed in 0..10 {
         sim::run(seed, async move {
             let disk = disk_of(48);
-            made(&disk).await;
-            let store = Store::open(backend(&disk), tiny(), None)
-                .await
-                .expect("it opens");
-            let made = store.create_volume("v", 64 << 20, Properties::default());
-            made.await.expect("a volume");
-            let volume = store.disk(&name("v")).expect("it is there");
+            let (store, volume) = with_volume(&disk, 64 << 20).await;
             let mut model = BTreeMap::new();
             // Forty segments hold 1200 blocks; 600 of them live.
-            for fill in 0..8000 {
-                let lba = sim::below(600);
-                let written = volume.write(lba, block(fill), Durability::Cached);
-                written
-                    .await
-                    .unwrap_or_else(|error| panic!("seed {seed}, {fill}: {error}"));
-                model.insert(lba, fill);
-            }
+            let written = fill(&volume, &mut model, 0..8000, 600).await;
+            written.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
             check(&volume, &model, 600).await;
             store.close().await.expect("closed");
-            let store = Store::open(backend(&disk), tiny(), None)
-                .await
-                .expect("it opens");
+            let store = opened(&disk).await;
             check(&store.disk(&name("v")).expect("there"), &model, 600).await;
         });
     }
@@ -184,13 +128,7 @@ fn overwriting_goes_on_for_ever_in_little_space() {
 fn a_volume_that_became_smaller_refuses_what_lies_behind_its_end() {
     sim::run(1, async {
         let disk = disk_of(48);
-        made(&disk).await;
-        let store = Store::open(backend(&disk), tiny(), None)
-            .await
-            .expect("it opens");
-        let made = store.create_volume("v", 512 * BLOCK as u64, Properties::default());
-        made.await.expect("a volume");
-        let small = store.disk(&name("v")).expect("it is there");
+        let (store, small) = with_volume(&disk, 512 * BLOCK as u64).await;
         let written = small.write(0, block(1), Durability::Cached);
         written.await.expect("written");
         store.snapshot(&[name("v@s")]).await.expect("a snapshot");

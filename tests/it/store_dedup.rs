@@ -8,7 +8,7 @@ use bedplate::base::Durability;
 use bedplate::env::{self, sim};
 use bedplate::store::{Dedup, Disk, Properties, Store, Tuning};
 
-use crate::store::{BLOCK, backend, block, disk_of, made, name, tiny};
+use crate::store_kit::{BLOCK, backend, block, disk_of, made, name, tiny};
 
 const BLOCKS: u64 = 400;
 

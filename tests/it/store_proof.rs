@@ -3,45 +3,32 @@
 
 use std::time::Duration;
 
-use bedplate::backend::{Backend, Checked, Faulty, Medium};
+use bedplate::backend::{Backend, Faulty};
 use bedplate::base::{Buf, Durability, Error, Extent, Refusal};
 use bedplate::env;
 use bedplate::env::sim;
 use bedplate::store::check::{Depth, Report, check};
-use bedplate::store::{
-    Creation, Properties, Store, StoreError, TreeKind, TreeName, Tuning, create,
-};
+use bedplate::store::{Properties, Store, StoreError, TreeKind, Tuning};
 
-const SEGMENT: u32 = 128 << 10;
-const BLOCK: usize = 4096;
+use crate::store_kit::{SEGMENT, backend, block, crash, disk_of, made, name, tiny};
+
 /// Blocks of a volume that are written to: a leaf and a half.
 const BLOCKS: u64 = 768;
 
-fn backend(disk: &Faulty) -> Checked {
-    Checked::new(Medium::Faulty(disk.clone()))
-}
-
 fn tuning() -> Tuning {
     Tuning {
-        leaf_cache: 64 * BLOCK,
-        block_cache: 0,
         checkpoint_bytes: 6 * u64::from(SEGMENT),
         checkpoint_interval: Duration::from_millis(300),
-        batch_bytes: 32 << 10,
-        ..Tuning::default()
+        ..tiny()
     }
 }
 
 fn new_store(segments: u64, seed: u64) -> Faulty {
-    let disk = Faulty::new((2 << 20) + segments * u64::from(SEGMENT), 512);
-    let made = disk.clone();
+    let disk = disk_of(segments);
+    let own = disk.clone();
     sim::run(seed, async move {
-        let creation = Creation {
-            segment_bytes: Some(SEGMENT),
-            ..Creation::default()
-        };
-        create(backend(&made), creation).await.expect("a store");
-        let store = Store::open(backend(&made), tuning(), None).await;
+        made(&own).await;
+        let store = Store::open(backend(&own), tuning(), None).await;
         let store = store.expect("it opens");
         for name in ["a", "b"] {
             let made = store.create_volume(name, 6 << 20, Properties::default());
@@ -50,18 +37,6 @@ fn new_store(segments: u64, seed: u64) -> Faulty {
         store.close().await.expect("closed");
     });
     disk
-}
-
-fn name(text: &str) -> TreeName {
-    TreeName::parse(text).expect("a name")
-}
-
-fn block(fill: u64) -> Buf {
-    let mut buf = Buf::new(BLOCK);
-    for (index, word) in buf.chunks_exact_mut(8).enumerate() {
-        word.copy_from_slice(&(fill * 1_000_003 + index as u64 + 1).to_le_bytes());
-    }
-    buf
 }
 
 /// Does one thing of all that can be done.
@@ -121,13 +96,7 @@ fn live(disk: &Faulty, seed: u64, tuning: Tuning) {
         };
         env::timeout(time, life).await;
     });
-    let mut random = seed;
-    disk.crash(&mut |bound| {
-        random = random
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        (random >> 33) % bound
-    });
+    crash(disk, seed);
 }
 
 /// Asserts that nothing is wrong with what lies on `disk`.

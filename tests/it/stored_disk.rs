@@ -3,13 +3,13 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bedplate::backend::{Checked, Faulty, Medium};
 use bedplate::base::{Buf, Durability, Extent, Op, Request, Status, Ticket, ZeroMode};
 use bedplate::env::sim;
-use bedplate::store::{Creation, Properties, Store, TreeName, Tuning, create};
+use bedplate::store::{Properties, Store, Tuning};
 use bedplate::volume::{Access, StoredDisk, Volume};
 
 use crate::raw_disk::change_all_stripes;
+use crate::store_kit::{self, backend, disk_of, name};
 
 /// Not a multiple of 4096: the last block is whole in the store, and cut off for clients.
 const SIZE: u64 = (64 << 10) + 1536;
@@ -21,19 +21,13 @@ const ANY_MODE: ZeroMode = ZeroMode {
 
 /// A new store with one volume of `SIZE` bytes.
 async fn new_store() -> (Arc<Store>, StoredDisk) {
-    let disk = Faulty::new(16 << 20, 512);
-    let backend = || Checked::new(Medium::Faulty(disk.clone()));
-    let creation = Creation {
-        segment_bytes: Some(128 << 10),
-        ..Creation::default()
-    };
-    create(backend(), creation).await.expect("room for a store");
-    let store = Store::open(backend(), Tuning::default(), None).await;
+    let disk = disk_of(112);
+    store_kit::made(&disk).await;
+    let store = Store::open(backend(&disk), Tuning::default(), None).await;
     let store = store.expect("the store just made");
     let made = store.create_volume("disk", SIZE, Properties::default());
     made.await.expect("a volume");
-    let name = TreeName::parse("disk").expect("a name");
-    let disk = store.disk(&name).expect("the volume just made");
+    let disk = store.disk(&name("disk")).expect("the volume just made");
     (store, StoredDisk::new(disk))
 }
 

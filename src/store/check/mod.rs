@@ -1,8 +1,9 @@
 //! Proves a store: reads all that its superblock leads to, and changes nothing.
 //!
-//! It shares nothing with the store that runs but [`format`](super::format) and the codec, so a
-//! mistake there is not excused by the same mistake here. What is proved is the state that the
-//! store would have when it is opened: the newest checkpoint with the log behind it.
+//! It shares nothing with the store that runs but [`format`](super::format), the codec, and how the
+//! slots of superblocks and keys are read, so a mistake there is not excused by the same mistake
+//! here. What is proved is the state that the store would have when it is opened: the newest
+//! checkpoint with the log behind it.
 //!
 //! | | what must hold |
 //! |---|---|
@@ -38,12 +39,13 @@ mod superblocks;
 mod table;
 mod walk;
 
+pub use prove::check_with;
 pub use report::{Finding, LiveBytes, LogSummary, Progress, Report, SegmentCounts};
 
 pub(super) use layout::{Batches, TrailerFound, batches, read_trailer};
 pub(super) use log::Follow;
 pub(super) use source::{Source, Unread};
-pub(super) use superblocks::{damage, read_slots};
+pub(super) use superblocks::damage;
 pub(super) use table::{read_page, read_root};
 
 use super::StoreError;
@@ -89,18 +91,4 @@ pub async fn check(
     key: Option<&Credential>,
 ) -> Result<Report, StoreError> {
     check_with(backend, depth, Limits::default(), key, &mut |_| {}).await
-}
-
-/// As [`check`], within `limits`, telling `progress` how far it is.
-///
-/// # Errors
-/// As [`check`].
-pub async fn check_with(
-    backend: &Checked,
-    depth: Depth,
-    limits: Limits,
-    key: Option<&Credential>,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<Report, StoreError> {
-    prove::prove(backend, depth, limits, key, progress).await
 }

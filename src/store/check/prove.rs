@@ -14,6 +14,7 @@ use super::{Depth, Limits};
 use crate::backend::{Backend, Checked};
 use crate::codec::{Credential, TAG_BYTES};
 use crate::store::StoreError;
+use crate::store::find::read_slots;
 use crate::store::format::root::Root;
 use crate::store::format::superblock::{self, Superblock};
 use crate::store::format::{Ptr, SegState, Seq};
@@ -22,15 +23,18 @@ use crate::store::unlock::{learn_keys, unlock};
 /// Segments that opening a store takes at least: two for the log, one for the checkpoint.
 const SEGMENTS_TO_OPEN: u64 = 3;
 
-/// Checks the store on `backend`.
-pub(super) async fn prove(
+/// As [`check`](super::check), within `limits`, telling `progress` how far it is.
+///
+/// # Errors
+/// As [`check`](super::check).
+pub async fn check_with(
     backend: &Checked,
     depth: Depth,
     limits: Limits,
     key: Option<&Credential>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Report, StoreError> {
-    let slots = superblocks::read_slots(backend).await?;
+    let slots = read_slots(backend).await?;
     let newest = superblock::choose(&slots)?;
     let mut findings = Findings::new(limits.findings);
     superblocks::prove(&slots, newest, backend.geometry().size, &mut findings);

@@ -1,30 +1,7 @@
-//! Reads the superblocks and proves that the newest is the newest (I1).
+//! Proves of the superblocks that the newest is the newest (I1).
 
 use super::report::Findings;
-use crate::backend::{Backend, Checked};
-use crate::base::{Buf, Extent};
-use crate::store::StoreError;
-use crate::store::format::superblock::{self, Slots, Superblock, Unusable};
-
-/// Reads all slots.
-///
-/// # Errors
-/// If one cannot be read, since it may be the newest.
-pub(in crate::store) async fn read_slots(backend: &Checked) -> Result<Slots, StoreError> {
-    let geometry = backend.geometry();
-    let mut slots = superblock::NOTHING;
-    for (slot, found) in slots.iter_mut().enumerate() {
-        let start = Superblock::slot_offset(slot);
-        let at = Extent::between(start, start + superblock::ROOM as u64);
-        if !at.fits(geometry.size) {
-            return Err(StoreError::NotAStore);
-        }
-        let at = at.grow(geometry.block);
-        let bytes = backend.read(at, Buf::new(at.len())).await?;
-        *found = Superblock::decode(slot, &bytes);
-    }
-    Ok(slots)
-}
+use crate::store::format::superblock::{Slots, Superblock, Unusable};
 
 /// Proves that the slots hold `newest`, and the superblock that was written before it.
 pub(super) fn prove(

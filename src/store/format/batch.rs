@@ -158,7 +158,20 @@ impl Header {
         let whole = from
             .get(..self.bytes as usize)
             .ok_or(Malformed("a batch that is cut off"))?;
-        let hidden = &whole[self.records_at()..];
+        self.decode_records_apart(sealer, whole, &whole[self.records_at()..])
+    }
+
+    /// The same, of the batch's `hidden` records, which begin at [`Self::records_at`], and of its
+    /// header, with which `from` begins.
+    ///
+    /// # Errors
+    /// As [`decode_records`](Self::decode_records).
+    pub fn decode_records_apart(
+        &self,
+        sealer: &Sealer,
+        from: &[u8],
+        hidden: &[u8],
+    ) -> Result<Vec<Logged>, Malformed> {
         let records = sealer
             .reveal(self.records_place(), hidden, &bytes(from, 64))
             .map_err(|_| Malformed("the records of a batch do not open"))?;
