@@ -8,7 +8,9 @@
 use bedplate::backend::{self, Access, Location};
 use bedplate::base::{Buf, Durability};
 use bedplate::env;
-use bedplate::store::{Creation, Disk, Properties, Store, TreeName, Tuning, create};
+use bedplate::store::{
+    Compression, Creation, Dedup, Disk, Properties, Store, TreeName, Tuning, create,
+};
 
 const STORE_BYTES: u64 = 512 << 20;
 const SEGMENT_BYTES: u32 = 1 << 20;
@@ -38,9 +40,9 @@ fn main() {
 
 async fn measure(percent: u64, zipf: bool) -> (f64, f64) {
     let location = Location::Mem(STORE_BYTES);
-    let open = || backend::open(&location, Access::Write).expect("memory opens");
     // Memory is gone when it is closed, so the store is made and opened on one backend.
-    let disk = open();
+    let disk = backend::open(&location, Access::Write).await;
+    let disk = disk.expect("memory opens");
     let creation = Creation {
         segment_bytes: Some(SEGMENT_BYTES),
         ..Creation::default()
@@ -50,7 +52,13 @@ async fn measure(percent: u64, zipf: bool) -> (f64, f64) {
         .await
         .expect("it opens");
     let name = TreeName::volume("v").expect("a name");
-    let made = store.create_volume("v", STORE_BYTES, Properties::default());
+    // Else the blocks would pack, and the store be emptier than it is said to be.
+    let properties = Properties {
+        compression: Compression::Off,
+        dedup: Dedup::Off,
+        ..Properties::default()
+    };
+    let made = store.create_volume("v", STORE_BYTES, properties);
     made.await.expect("a volume");
     let volume = store.disk(&name).expect("it is there");
     let usage = store.usage();

@@ -33,9 +33,9 @@ impl File {
     /// Opens and locks the file at `path`, which exists.
     ///
     /// # Errors
-    /// If there is none, if it is no file or block device, if another process has it locked, or if
-    /// the system refuses.
-    pub fn open(path: &Path, access: Access) -> std::result::Result<Self, OpenError> {
+    /// If there is none, if it is no file or block device, if another process keeps it locked, or
+    /// if the system refuses.
+    pub async fn open(path: &Path, access: Access) -> std::result::Result<Self, OpenError> {
         let what = path.display().to_string();
         let fail = |why: &dyn std::fmt::Display, remedy| OpenError::new(&what, why, remedy);
         let refused = |error: Errno| fail(&io::Error::from(error), remedy_for(error));
@@ -57,7 +57,7 @@ impl File {
                 Access::Write => OFlags::RDWR,
             };
         let file = rustix::fs::open(path, flags, Mode::empty()).map_err(refused)?;
-        match lock::try_lock(&file, access) {
+        match lock::lock(&file, access).await {
             Ok(true) => {}
             Ok(false) => return Err(fail(&"in use by another process", "stop that one first")),
             Err(error) => return Err(fail(&error, "use a file system that has file locks")),

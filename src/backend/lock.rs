@@ -7,14 +7,33 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
 
 use super::Access;
+use crate::env;
 
-/// Locks all of `file` for `access`; `false` if somebody else holds a lock against that.
+/// How often a lock is tried that somebody else has, and how long it is waited between: two
+/// seconds in all. The kernel closes the files of a process that was killed when the last of its
+/// I/O has ended, a moment after the process is gone; whoever starts it again should not be told
+/// that it is still there.
+const TRIES: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Locks all of `file` for `access`; `false` if somebody else keeps a lock against that.
 ///
 /// # Errors
 /// If the file cannot be locked at all.
-pub(super) fn try_lock(file: &OwnedFd, access: Access) -> io::Result<bool> {
+pub(super) async fn lock(file: &OwnedFd, access: Access) -> io::Result<bool> {
+    for _ in 1..TRIES {
+        if try_lock(file, access)? {
+            return Ok(true);
+        }
+        env::sleep(PAUSE).await;
+    }
+    try_lock(file, access)
+}
+
+fn try_lock(file: &OwnedFd, access: Access) -> io::Result<bool> {
     let kind = match access {
         Access::Read => libc::F_RDLCK,
         Access::Write => libc::F_WRLCK,

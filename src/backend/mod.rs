@@ -99,9 +99,9 @@ pub trait Backend {
 ///
 /// # Errors
 /// One line that names it, the cause and the remedy.
-pub fn open(location: &Location, access: Access) -> std::result::Result<Checked, OpenError> {
+pub async fn open(location: &Location, access: Access) -> std::result::Result<Checked, OpenError> {
     let medium = match location {
-        Location::File(path) => Medium::File(File::open(path, access)?),
+        Location::File(path) => Medium::File(File::open(path, access).await?),
         Location::Mem(size) => Medium::Mem(Mem::new(*size)),
         Location::Null(size) => Medium::Null(Null::new(*size)),
     };

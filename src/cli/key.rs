@@ -234,7 +234,7 @@ fn with_backend(
 ) -> Result<(), OpenError> {
     let url = stores.find(name)?.clone();
     on_reactor(async move {
-        let backend = backend::open(&url, access)?;
+        let backend = backend::open(&url, access).await?;
         work(backend)
             .await
             .map_err(|error| error.of(&url.to_string()))

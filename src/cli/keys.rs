@@ -6,12 +6,12 @@ use clap::Args;
 
 use crate::base::OpenError;
 use crate::codec::Credential;
-use crate::control::{KeySource, StoreName};
+use crate::control::{ExportName, KeySource, StoreName};
 
-/// Where the key of the one store that a command is about is read from.
+/// Where the key of the one store or disk that a command is about is read from.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct KeyArgs {
-    /// The store's key is what FILE holds, 32 random bytes or more.
+    /// The key is what FILE holds, 32 random bytes or more.
     #[arg(
         long,
         global = true,
@@ -20,7 +20,7 @@ pub(super) struct KeyArgs {
     )]
     key_file: Option<PathBuf>,
 
-    /// The store's passphrase is the first line of FILE.
+    /// The passphrase is the first line of FILE.
     #[arg(long, global = true, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
 }
@@ -42,29 +42,29 @@ pub(super) fn source(key_file: Option<&Path>, passphrase_file: Option<&Path>) ->
     key.or_else(|| passphrase_file.map(|path| KeySource::PassphraseFile(path.to_owned())))
 }
 
-/// Where the keys of the stores are read from that a command names.
+/// Where the keys of the stores, and of what --raw exports, are read from that a command names.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct NamedKeys {
-    /// The key of store NAME is what FILE holds, 32 random bytes or more.
+    /// The key of NAME is what FILE holds, 32 random bytes or more.
     #[arg(long = "key-file", global = true, value_name = "NAME=FILE", value_parser = parse_named)]
-    key_files: Vec<(StoreName, PathBuf)>,
+    key_files: Vec<(ExportName, PathBuf)>,
 
-    /// The passphrase of store NAME is the first line of FILE.
+    /// The passphrase of NAME is the first line of FILE.
     #[arg(long = "passphrase-file", global = true, value_name = "NAME=FILE",
           value_parser = parse_named)]
-    passphrase_files: Vec<(StoreName, PathBuf)>,
+    passphrase_files: Vec<(ExportName, PathBuf)>,
 }
 
 impl NamedKeys {
     /// The key of one store.
     pub(super) fn of(&self, store: &StoreName) -> Option<KeySource> {
         self.all()
-            .find(|(name, _)| *name == store)
+            .find(|(name, _)| name.as_str() == store.as_str())
             .map(|(_, source)| source)
     }
 
-    /// Which store each key is for.
-    pub(super) fn all(&self) -> impl Iterator<Item = (&StoreName, KeySource)> {
+    /// What each key is for.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&ExportName, KeySource)> {
         let keys = self.key_files.iter();
         let keys = keys.map(|(name, path)| (name, KeySource::KeyFile(path.clone())));
         let passphrases = self.passphrase_files.iter();
@@ -72,9 +72,9 @@ impl NamedKeys {
     }
 }
 
-fn parse_named(text: &str) -> Result<(StoreName, PathBuf), String> {
+fn parse_named(text: &str) -> Result<(ExportName, PathBuf), String> {
     let (name, path) = text
         .split_once('=')
         .ok_or_else(|| format!("'{text}' is not NAME=FILE"))?;
-    Ok((StoreName::new(name)?, PathBuf::from(path)))
+    Ok((ExportName::new(name)?, PathBuf::from(path)))
 }

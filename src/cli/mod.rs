@@ -8,12 +8,14 @@ mod log;
 mod names;
 mod offline;
 mod print;
+mod raw;
 mod serve;
 mod snapshot;
 mod store;
 mod store_check;
 mod store_inspect;
 mod trees;
+mod vacancy;
 mod volume;
 
 use std::process::ExitCode;
@@ -35,6 +37,7 @@ enum Command {
     Volume(volume::VolumeArgs),
     Snapshot(snapshot::SnapshotArgs),
     Key(key::KeyCommandArgs),
+    Raw(raw::RawArgs),
     Bench(bench::BenchArgs),
 }
 
@@ -48,6 +51,7 @@ pub fn run() -> ExitCode {
         Command::Volume(args) => end(volume::run(args)),
         Command::Snapshot(args) => end(snapshot::run(args)),
         Command::Key(args) => end(key::run(args)),
+        Command::Raw(args) => end(raw::run(args)),
         Command::Bench(args) => end(bench::run(args)),
     }
 }

@@ -11,7 +11,7 @@ use super::names::parse_store;
 use crate::backend::Location;
 use crate::base::OpenError;
 use crate::control::{
-    ExportName, RawSettings, Service, Settings, StoreName, StoreSettings, TlsSettings,
+    ExportName, KeySource, RawSettings, Service, Settings, StoreName, StoreSettings, TlsSettings,
     check_threads,
 };
 use crate::env::{Address, Asked, Operator, raise_descriptor_limit};
@@ -22,6 +22,7 @@ Examples:
   bedplate serve --store main=/srv/store.img --nbd unix:/run/bedplate.sock
   bedplate serve --raw disk=/srv/disk.img --nbd unix:/run/bedplate.sock
   bedplate serve --raw disk=/dev/sdb --nbd 127.0.0.1:10809
+  bedplate serve --raw disk=/dev/sdb --passphrase-file disk=words --nbd 127.0.0.1:10809
   bedplate serve --config /etc/bedplate.toml
 
 A store brings its volumes and snapshots along: STORE/VOL can be read and written,
@@ -44,6 +45,8 @@ Config file (TOML); what the command line says is added, and wins:
   url = \"/srv/disk.img\"
   read_only = false
   description = \"what people are told\"
+  key_file = \"/etc/bedplate/disk.key\"        # or passphrase_file: exports what is encrypted
+                                              # behind a LUKS header, as is without
 
 Backend URLs: file:PATH or PATH (a file or a block device), mem:SIZE, null:SIZE.
 BEDPLATE_LOG=debug logs more. SIGTERM finishes what is in flight, flushes and exits;
@@ -64,7 +67,7 @@ pub(super) struct ServeArgs {
     #[command(flatten)]
     keys: NamedKeys,
 
-    /// Export the backend at URL, as it is, under NAME.
+    /// Export the backend at URL under NAME: as it is or, with a key, what LUKS encrypts there.
     #[arg(long, value_name = "NAME=URL", value_parser = parse_raw)]
     raw: Vec<(ExportName, Location)>,
 
@@ -142,23 +145,15 @@ fn settings(args: ServeArgs) -> Result<Settings, OpenError> {
             return Err(OpenError::new(name.as_str(), why, "give each its own"));
         }
     }
-    for (name, source) in args.keys.all() {
-        let store = settings.stores.get_mut(name).ok_or_else(|| {
-            let why = "a key was named for it, but no store is called so";
-            OpenError::new(name.as_str(), why, "name the store with --store NAME=URL")
-        })?;
-        store.key = Some(source);
-    }
     for (name, location) in args.raw {
-        let raw = RawSettings {
-            location,
-            read_only: false,
-            description: String::new(),
-        };
+        let raw = RawSettings::new(location);
         if settings.raw.insert(name.clone(), raw).is_some() {
             let why = "there are two exports of this name";
             return Err(OpenError::new(name.as_str(), why, "give each its own"));
         }
+    }
+    for (name, source) in args.keys.all() {
+        *key_of(&mut settings, name)? = Some(source);
     }
     for name in args.read_only {
         match settings.raw.get_mut(&name) {
@@ -184,6 +179,28 @@ fn settings(args: ServeArgs) -> Result<Settings, OpenError> {
         });
     }
     complete(settings)
+}
+
+/// Where `settings` keeps the key of `name`, a store or what --raw exports.
+fn key_of<'a>(
+    settings: &'a mut Settings,
+    name: &ExportName,
+) -> Result<&'a mut Option<KeySource>, OpenError> {
+    let store = StoreName::new(name.as_str()).ok();
+    let store = store.and_then(|name| settings.stores.get_mut(&name));
+    match (store, settings.raw.get_mut(name)) {
+        (Some(store), None) => Ok(&mut store.key),
+        (None, Some(raw)) => Ok(&mut raw.key),
+        (None, None) => {
+            let why = "a key was named for it, but no store or disk is called so";
+            let remedy = "name it with --store NAME=URL or --raw NAME=URL";
+            Err(OpenError::new(name.as_str(), why, remedy))
+        }
+        (Some(_), Some(_)) => {
+            let why = "a key was named for it, but a store and a disk are called so";
+            Err(OpenError::new(name.as_str(), why, "give each its own name"))
+        }
+    }
 }
 
 /// Refuses settings that would serve nothing to nobody.

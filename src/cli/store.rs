@@ -9,17 +9,14 @@ use serde::Serialize;
 use super::keys::KeyArgs;
 use super::names::parse_url;
 use super::offline::{on_reactor, with_store};
+use super::vacancy::{Made, demand_lasting, demand_nothing, make_file, occupied};
 use super::{print, store_check, store_inspect};
 use crate::backend;
-use crate::backend::{Access, Backend, Checked, Location};
-use crate::base::{Buf, Extent, OpenError, size};
+use crate::backend::{Access, Location};
+use crate::base::{OpenError, size};
 use crate::codec::{Cipher, Cost};
 use crate::store;
 use crate::store::{Creation, Encryption, Store, StoreError, TreeKind};
-
-/// How much of what is there is looked at before a store is made over it, in bytes: file systems,
-/// partition tables and volume managers show themselves in less.
-const LOOK_BYTES: u64 = 1 << 20;
 
 /// The smallest segment that is worth its bookkeeping, in bytes.
 const SEGMENT_BYTES_MIN: u64 = 1 << 20;
@@ -141,17 +138,10 @@ pub(super) fn run(args: StoreArgs) -> Result<(), OpenError> {
 
 fn create(args: CreateArgs) -> Result<(), OpenError> {
     let (cipher, key) = (choose_cipher(&args)?, args.key.read()?);
-    let made = match &args.url {
-        Location::File(path) => make_file(path, args.size)?,
-        Location::Mem(_) | Location::Null(_) => {
-            let why = "what is written there is gone when this command ends";
-            let remedy = "name a file or a block device";
-            return Err(OpenError::new(args.url.to_string(), why, remedy));
-        }
-    };
+    let made = make_file(demand_lasting(&args.url)?, args.size)?;
     let location = args.url.clone();
     let created = on_reactor(async move {
-        let backend = backend::open(&args.url, Access::Write)?;
+        let backend = backend::open(&args.url, Access::Write).await?;
         if !args.force {
             demand_nothing(&backend, &args.url).await?;
         }
@@ -204,51 +194,6 @@ fn parse_cipher(text: &str) -> Result<CipherChoice, String> {
             "'{text}' is none of aes-256-xts, aes-256-gcm and none"
         )),
     }
-}
-
-/// Whether a file was made.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Made {
-    Before,
-    Here,
-}
-
-/// Makes the file at `path` with `size` bytes, all holes, if there is none.
-fn make_file(path: &Path, size: Option<u64>) -> Result<Made, OpenError> {
-    let what = path.display().to_string();
-    let refused = |error| OpenError::new(&what, error, "name a place that can be written");
-    if path.try_exists().map_err(refused)? {
-        return Ok(Made::Before);
-    }
-    let Some(size) = size else {
-        let remedy = "say how large with --size SIZE, and it is made";
-        return Err(OpenError::new(&what, "there is no such file", remedy));
-    };
-    let file = File::create_new(path).map_err(refused)?;
-    if let Err(error) = file.set_len(size) {
-        let _ = fs::remove_file(path);
-        return Err(OpenError::new(&what, error, "name a smaller --size"));
-    }
-    Ok(Made::Here)
-}
-
-/// Refuses a backend that holds anything, so that a wrong name costs nobody a disk.
-async fn demand_nothing(backend: &Checked, url: &Location) -> Result<(), OpenError> {
-    let start = Extent::between(0, LOOK_BYTES.min(backend.geometry().size));
-    let read = backend.read(start, Buf::new(start.len())).await;
-    let found = read.map_err(|error| StoreError::Io(error).of(&url.to_string()))?;
-    match found.iter().all(|byte| *byte == 0) {
-        true => Ok(()),
-        false => Err(occupied(
-            url,
-            "there is data there, a store or something else",
-        )),
-    }
-}
-
-fn occupied(url: &Location, why: impl std::fmt::Display) -> OpenError {
-    let remedy = "if it is not needed any more, --force overwrites it";
-    OpenError::new(url.to_string(), why, remedy)
 }
 
 fn info(args: InfoArgs) -> Result<(), OpenError> {

@@ -56,7 +56,7 @@ pub(super) fn run(args: StoreCheckArgs) -> Result<(), OpenError> {
     };
     let key = args.key.read()?;
     let report = on_reactor(async move {
-        let backend = backend::open(&args.url, Access::Read)?;
+        let backend = backend::open(&args.url, Access::Read).await?;
         let checked = watched(&backend, depth, key.as_ref()).await;
         checked.map_err(|error| error.of(&args.url.to_string()))
     })?;

@@ -82,7 +82,7 @@ pub(super) fn run(args: StoreInspectArgs) -> Result<(), OpenError> {
     };
     let (url, as_json, key) = (args.url, args.json, args.key.read()?);
     let shown = on_reactor(async move {
-        let backend = backend::open(&url, Access::Read)?;
+        let backend = backend::open(&url, Access::Read).await?;
         let shown = inspect(&backend, what, key.as_ref()).await;
         shown.map_err(|error| error.of(&url.to_string()))
     })?;

@@ -58,8 +58,11 @@ impl Credential {
         }
     }
 
-    /// Refuses what is too short to be one.
-    pub(super) fn check(&self) -> Result<(), KeyError> {
+    /// Refuses what is too short to be one: of a key file, what a person could have thought up.
+    ///
+    /// # Errors
+    /// [`KeyError::EmptyPassphrase`] or [`KeyError::ShortKeyFile`].
+    pub fn check(&self) -> Result<(), KeyError> {
         match self {
             Self::Passphrase(bytes) if bytes.expose().is_empty() => Err(KeyError::EmptyPassphrase),
             Self::KeyFile(bytes) if bytes.expose().len() < KEY_FILE_BYTES_MIN => {
@@ -120,14 +123,31 @@ pub(super) fn wrapping(
 fn stretched(passphrase: &Secret, cost: Cost, salt: &[u8; SALT_BYTES]) -> Result<Secret, KeyError> {
     let params = Params::new(cost.memory_kib, cost.passes, cost.lanes, Some(KEY_BYTES));
     let params = params.map_err(|_| KeyError::Cost)?;
-    let short = || KeyError::Memory(cost.memory_kib);
+    argon2(
+        Algorithm::Argon2id,
+        params,
+        passphrase.expose(),
+        salt,
+        KEY_BYTES,
+    )
+}
+
+/// The `bytes` bytes that Argon2 makes of `secret`. Demands a salt of 8 bytes or more.
+pub(super) fn argon2(
+    algorithm: Algorithm,
+    params: Params,
+    secret: &[u8],
+    salt: &[u8],
+    bytes: usize,
+) -> Result<Secret, KeyError> {
+    let short = KeyError::Memory(params.m_cost());
     let mut memory = Zeroizing::new(Vec::new());
     let blocks = params.block_count();
-    memory.try_reserve_exact(blocks).map_err(|_| short())?;
+    memory.try_reserve_exact(blocks).map_err(|_| short)?;
     memory.resize(blocks, Block::new());
-    let mut key = vec![0; KEY_BYTES];
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-        .hash_password_into_with_memory(passphrase.expose(), salt, &mut key, memory.as_mut_slice())
+    let mut key = vec![0; bytes];
+    Argon2::new(algorithm, Version::V0x13, params)
+        .hash_password_into_with_memory(secret, salt, &mut key, memory.as_mut_slice())
         .expect("the lengths are right, and there is the memory");
     Ok(Secret::new(key))
 }

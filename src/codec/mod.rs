@@ -9,6 +9,7 @@ mod hex;
 mod key_error;
 mod keyring;
 mod keyslots;
+pub mod luks;
 mod pack;
 mod seal;
 mod secret;
@@ -24,5 +25,7 @@ pub use keyslots::{AREA_BYTES, KEY_SLOTS, KeySlots, LABEL_BYTES_MAX, Newest, Oth
 pub use pack::{BLOCK, Codec, pack, unpack};
 pub use seal::{Broken, Place, Sealer, TAG_BYTES};
 pub use secret::{KEY_BYTES, Secret, derive, derive_long};
-pub use xts::{TWEAK_BYTES, UNIT_BYTES_MAX, UNIT_BYTES_MIN, XTS_KEY_BYTES, Xts, sector_tweak};
+pub use xts::{
+    Numbering, TWEAK_BYTES, UNIT_BYTES_MAX, UNIT_BYTES_MIN, XTS_KEY_BYTES, Xts, sector_tweak,
+};
 pub use xts_portable::PortableXts;

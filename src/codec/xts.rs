@@ -67,13 +67,7 @@ impl Xts {
     /// # Panics
     /// If `unit` is shorter than [`UNIT_BYTES_MIN`] or longer than [`UNIT_BYTES_MAX`].
     pub fn encrypt(&self, tweak: &[u8; TWEAK_BYTES], unit: &mut [u8]) {
-        check_unit(unit);
-        let done = self
-            .lane()
-            .is_some_and(|mut lane| lane.encrypt.run(tweak, unit));
-        if !done {
-            self.portable.encrypt(tweak, unit);
-        }
+        self.encrypt_one(self.lane().as_deref_mut(), tweak, unit);
     }
 
     /// Decrypts `unit` in place.
@@ -81,11 +75,43 @@ impl Xts {
     /// # Panics
     /// If `unit` is shorter than [`UNIT_BYTES_MIN`] or longer than [`UNIT_BYTES_MAX`].
     pub fn decrypt(&self, tweak: &[u8; TWEAK_BYTES], unit: &mut [u8]) {
+        self.decrypt_one(self.lane().as_deref_mut(), tweak, unit);
+    }
+
+    /// Encrypts each sector of `bytes` in place, looking for a free context once for all of them.
+    ///
+    /// # Panics
+    /// If a sector, the last one perhaps, is no unit.
+    pub fn encrypt_sectors(&self, numbering: Numbering, bytes: &mut [u8]) {
+        let mut lane = self.lane();
+        let sectors = bytes.chunks_mut(numbering.sector_bytes);
+        for (tweak, sector) in numbering.tweaks().zip(sectors) {
+            self.encrypt_one(lane.as_deref_mut(), &tweak, sector);
+        }
+    }
+
+    /// Decrypts each sector of `bytes` in place, looking for a free context once for all of them.
+    ///
+    /// # Panics
+    /// If a sector, the last one perhaps, is no unit.
+    pub fn decrypt_sectors(&self, numbering: Numbering, bytes: &mut [u8]) {
+        let mut lane = self.lane();
+        let sectors = bytes.chunks_mut(numbering.sector_bytes);
+        for (tweak, sector) in numbering.tweaks().zip(sectors) {
+            self.decrypt_one(lane.as_deref_mut(), &tweak, sector);
+        }
+    }
+
+    fn encrypt_one(&self, lane: Option<&mut Contexts>, tweak: &[u8; TWEAK_BYTES], unit: &mut [u8]) {
         check_unit(unit);
-        let done = self
-            .lane()
-            .is_some_and(|mut lane| lane.decrypt.run(tweak, unit));
-        if !done {
+        if !lane.is_some_and(|lane| lane.encrypt.run(tweak, unit)) {
+            self.portable.encrypt(tweak, unit);
+        }
+    }
+
+    fn decrypt_one(&self, lane: Option<&mut Contexts>, tweak: &[u8; TWEAK_BYTES], unit: &mut [u8]) {
+        check_unit(unit);
+        if !lane.is_some_and(|lane| lane.decrypt.run(tweak, unit)) {
             self.portable.decrypt(tweak, unit);
         }
     }
@@ -112,6 +138,24 @@ impl Xts {
 impl fmt::Debug for Xts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Xts(..)")
+    }
+}
+
+/// How sectors that lie one after the other are numbered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Numbering {
+    /// The number of the first.
+    pub first: u64,
+    /// What is added from one to the next. Behind the largest number comes zero.
+    pub step: u64,
+    /// How long each is, in bytes.
+    pub sector_bytes: usize,
+}
+
+impl Numbering {
+    fn tweaks(self) -> impl Iterator<Item = [u8; TWEAK_BYTES]> {
+        let next = move |number: &u64| Some(number.wrapping_add(self.step));
+        std::iter::successors(Some(self.first), next).map(sector_tweak)
     }
 }
 
@@ -380,6 +424,26 @@ mod tests {
         assert_eq!(one, other);
         slow.decrypt(&[3; 16], &mut one);
         assert_eq!(one, plain());
+    }
+
+    #[test]
+    fn sectors_are_units_with_their_numbers_for_tweaks() {
+        let (xts, portable) = both();
+        let numbering = Numbering {
+            first: u64::MAX - 1,
+            step: 2,
+            sector_bytes: 128,
+        };
+        let mut sealed = plain();
+        xts.encrypt_sectors(numbering, &mut sealed);
+        let mut one_by_one = plain();
+        let (units, _) = one_by_one.as_chunks_mut::<128>();
+        for (unit, number) in units.iter_mut().zip([u64::MAX - 1, 0, 2, 4]) {
+            portable.encrypt(&sector_tweak(number), unit);
+        }
+        assert_eq!(sealed, one_by_one);
+        xts.decrypt_sectors(numbering, &mut sealed);
+        assert_eq!(sealed, plain());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::base::OpenError;
 use crate::env::{Address, Handle, Listener, Runtime};
 use crate::frontend::nbd::proto::TlsPolicy;
 use crate::frontend::nbd::{Server, TlsServer};
-use crate::volume::{Access, Catalog, RawDisk, Volume};
+use crate::volume::{Access, Catalog, Disk, RawDisk, Volume, open_luks};
 
 /// A server at work.
 #[derive(Debug)]
@@ -33,9 +33,6 @@ impl Service {
     /// One line that says what could not be opened and what to do.
     pub fn start(settings: &Settings) -> Result<Self, OpenError> {
         let catalog = Arc::new(Catalog::default());
-        for (name, raw) in &settings.raw {
-            offer(&catalog, open_raw(name, raw)?)?;
-        }
         let tls = settings.tls.as_ref();
         let policy = match tls {
             None => TlsPolicy::Off,
@@ -44,6 +41,9 @@ impl Service {
         };
         let loaded = tls.map(|tls| TlsServer::load(&tls.files)).transpose()?;
         let runtime = start_runtime(settings.threads)?;
+        for (name, raw) in &settings.raw {
+            offer(&catalog, open_raw(&runtime.handles()[0], name, raw)?)?;
+        }
         let stores = Stores::open(&runtime.handles()[0], &settings.stores)?;
         let listeners = match offer_all(&catalog, &stores).and_then(|()| bind(&settings.nbd)) {
             Ok(listeners) => listeners,
@@ -138,13 +138,21 @@ fn bind(addresses: &[Address]) -> Result<Vec<Listener>, OpenError> {
     addresses.iter().map(Listener::bind).collect()
 }
 
-fn open_raw(name: &ExportName, raw: &RawSettings) -> Result<Volume, OpenError> {
+fn open_raw(reactor: &Handle, name: &ExportName, raw: &RawSettings) -> Result<Volume, OpenError> {
     let (access, backend_access) = match raw.read_only {
         true => (Access::Read, backend::Access::Read),
         false => (Access::Write, backend::Access::Write),
     };
-    let backend = backend::open(&raw.location, backend_access)?;
-    let disk = RawDisk::new(backend);
+    let (called, location, key) = (name.to_string(), raw.location.clone(), raw.key.clone());
+    let disk = run_on(reactor, move || async move {
+        let disk = RawDisk::new(backend::open(&location, backend_access).await?);
+        let Some(source) = key else {
+            return Ok(Disk::from(disk));
+        };
+        let opened = open_luks(disk, &source.read()?, &called).await;
+        let opened = opened.map_err(|error| OpenError::new(&called, &error, error.remedy()));
+        opened.map(Disk::from)
+    })?;
     let description = match raw.description.as_str() {
         "" => format!("raw {}", raw.location),
         text => text.to_owned(),

@@ -58,6 +58,8 @@ pub struct RawSettings {
     pub read_only: bool,
     /// What people are told about it.
     pub description: String,
+    /// Where the key of its LUKS header is, if what is behind that is to be exported.
+    pub key: Option<KeySource>,
 }
 
 #[derive(Deserialize)]
@@ -101,6 +103,8 @@ struct FileRaw {
     read_only: bool,
     #[serde(default)]
     description: String,
+    key_file: Option<PathBuf>,
+    passphrase_file: Option<PathBuf>,
 }
 
 const REMEDY: &str = "see 'bedplate serve --help' for the keys";
@@ -149,6 +153,7 @@ impl Settings {
                 location: check_url(&raw.url, &key)?,
                 read_only: raw.read_only,
                 description: raw.description,
+                key: check_key(raw.key_file, raw.passphrase_file, &key)?,
             };
             settings.raw.insert(name, raw);
         }
@@ -167,18 +172,22 @@ impl StoreSettings {
     }
 }
 
+impl RawSettings {
+    /// All of the backend at `location`, to be read and written.
+    pub fn new(location: Location) -> Self {
+        Self {
+            location,
+            read_only: false,
+            description: String::new(),
+            key: None,
+        }
+    }
+}
+
 impl FileStore {
     fn check(self, key: &str) -> Result<StoreSettings, Wrong> {
         let mut settings = StoreSettings::new(check_url(&self.url, key)?);
-        settings.key = match (self.key_file, self.passphrase_file) {
-            (Some(_), Some(_)) => {
-                let why = "a store has a key file or a passphrase file, not both";
-                return Err(Wrong::new(format!("{key}.key_file"), why));
-            }
-            (Some(path), None) => Some(KeySource::KeyFile(path)),
-            (None, Some(path)) => Some(KeySource::PassphraseFile(path)),
-            (None, None) => None,
-        };
+        settings.key = check_key(self.key_file, self.passphrase_file, key)?;
         let Tuning {
             leaf_cache,
             block_cache,
@@ -194,6 +203,22 @@ impl FileStore {
             }
         }
         Ok(settings)
+    }
+}
+
+fn check_key(
+    key_file: Option<PathBuf>,
+    passphrase_file: Option<PathBuf>,
+    key: &str,
+) -> Result<Option<KeySource>, Wrong> {
+    match (key_file, passphrase_file) {
+        (Some(_), Some(_)) => {
+            let why = "there is a key file or a passphrase file, not both";
+            Err(Wrong::new(format!("{key}.key_file"), why))
+        }
+        (Some(path), None) => Ok(Some(KeySource::KeyFile(path))),
+        (None, Some(path)) => Ok(Some(KeySource::PassphraseFile(path))),
+        (None, None) => Ok(None),
     }
 }
 
@@ -272,6 +297,7 @@ mod tests {
             url = "mem:1G"
             read_only = true
             description = "a disk"
+            passphrase_file = "words"
             "#,
         );
         let settings = settings.unwrap_or_else(|wrong| panic!("{}: {}", wrong.key, wrong.why));
@@ -286,6 +312,8 @@ mod tests {
         let disk = &settings.raw[&ExportName::new("disk").expect("a good name")];
         assert_eq!(disk.location, Location::Mem(1 << 30));
         assert!(disk.read_only);
+        let words = KeySource::PassphraseFile("words".into());
+        assert_eq!(disk.key, Some(words));
     }
 
     #[test]
@@ -309,6 +337,10 @@ mod tests {
             (
                 "[store.a]\nurl = \"x\"\nkey_file = \"k\"\npassphrase_file = \"p\"",
                 "store.a.key_file",
+            ),
+            (
+                "[raw.a]\nurl = \"x\"\nkey_file = \"k\"\npassphrase_file = \"p\"",
+                "raw.a.key_file",
             ),
             ("nbd = 7", "line 1: nbd"),
             ("[tls]\nkey = \"k\"", "line 1: [tls]"),

@@ -33,7 +33,7 @@ pub async fn open_store(
     key: Option<&KeySource>,
 ) -> Result<Arc<Store>, OpenError> {
     let key = key.map(KeySource::read).transpose()?;
-    let backend = backend::open(location, backend::Access::Write)?;
+    let backend = backend::open(location, backend::Access::Write).await?;
     let opened = Store::open(backend, tuning, key.as_ref()).await;
     opened.map_err(|error| error.of(&location.to_string()))
 }

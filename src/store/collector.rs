@@ -321,7 +321,6 @@ impl Shell {
     /// Ends a segment of moved chunks.
     async fn seal_output(&self, mut output: Output) -> Result<()> {
         self.write_output(&mut output).await?;
-        self.core().table.settle(output.seg);
         let shape = self.shape();
         let trailer = Trailer {
             kind: trailer::Kind::Gc,

@@ -281,7 +281,7 @@ impl Look<'_> {
     }
 }
 
-const SEGMENT_COLUMNS: &[&str] = &["segment", "state", "seq", "live", "age", "shared"];
+const SEGMENT_COLUMNS: &[&str] = &["segment", "state", "seq", "live", "age", "marks"];
 
 const TREE_COLUMNS: &[&str] = &[
     "id",
@@ -380,7 +380,12 @@ fn segment_row(seg: u64, info: SegInfo) -> Vec<Cell> {
         text(info.seq),
         number(u64::from(info.live)),
         number(u64::from(info.age)),
-        text(if info.shared { "yes" } else { "no" }),
+        text(match (info.shared, info.listed) {
+            (false, false) => "-",
+            (true, false) => "shared",
+            (false, true) => "listed",
+            (true, true) => "shared, listed",
+        }),
     ]
 }
 

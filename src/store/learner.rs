@@ -46,7 +46,10 @@ impl Shell {
             let look = || (!self.index.is_asked(seg)).then_some(());
             return self.learned.wait_for(look).await;
         }
-        let seq = self.core().table.seq(seg);
+        let Some(seq) = self.core().listed(seg) else {
+            self.index.answer(seg, std::iter::empty());
+            return self.learned.wake_all();
+        };
         let entries = self.entries((seg, seq)).await;
         let known = |entry: &Entry| {
             let (print, chunk) = (entry.fingerprint()?, entry.chunk()?);

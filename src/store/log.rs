@@ -439,7 +439,7 @@ impl Log {
             entries: std::mem::take(&mut self.entries),
         };
         self.jobs.push_back(Job::Trailer(self.seg, trailer));
-        table.settle(self.seg);
+        table.list(self.seg);
         self.grown += u64::from(self.shape.seg_bytes());
         self.segments_used += 1;
         (self.seg, self.seq, self.offset) = (self.next.seg, self.next.seq, 0);

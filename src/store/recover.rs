@@ -169,6 +169,7 @@ impl Recovery<'_> {
                 break;
             }
             debug_assert!(head.number >= before);
+            self.table.list(head.seg);
             self.claim(start)?;
             (head, trailer) = (start, outline.trailer);
         }

@@ -180,6 +180,7 @@ impl Table {
                 state,
                 age,
                 shared: false,
+                listed: false,
             },
         );
         Some((seg, seq))
@@ -198,9 +199,19 @@ impl Table {
         );
     }
 
-    /// Has what is known of a segment written by the next checkpoint, now that it is full.
-    pub(super) fn settle(&mut self, seg: u32) {
-        self.changed.insert(seg as usize / INFOS_PER_PAGE);
+    /// Notes that a segment is full, and that a checkpoint which says so finds all of it durable
+    /// that its trailer lists.
+    pub(super) fn list(&mut self, seg: u32) {
+        let info = self.infos[seg as usize];
+        if matches!(info.state, SegState::Log | SegState::Gc) {
+            self.put(
+                seg,
+                SegInfo {
+                    listed: true,
+                    ..info
+                },
+            );
+        }
     }
 
     /// Notes that about `bytes` bytes more are reachable in a segment.

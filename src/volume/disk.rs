@@ -1,6 +1,6 @@
 //! Every kind of disk there is.
 
-use super::{RawDisk, StoredDisk};
+use super::{EncryptedDisk, RawDisk, StoredDisk};
 use crate::base::{Buf, Durability, Extent, Result, StatusRun, ZeroMode};
 
 /// A disk: any range of its bytes may be read and changed.
@@ -8,6 +8,8 @@ use crate::base::{Buf, Durability, Extent, Result, StatusRun, ZeroMode};
 pub enum Disk {
     /// A backend as it is.
     Raw(RawDisk),
+    /// A backend that is encrypted in place.
+    Encrypted(Box<EncryptedDisk>),
     /// A volume or snapshot of a store.
     Stored(StoredDisk),
 }
@@ -17,7 +19,21 @@ macro_rules! each {
     ($disk:expr, $known:ident => $call:expr) => {
         match $disk {
             Disk::Raw($known) => $call,
+            Disk::Encrypted($known) => $call,
             Disk::Stored($known) => $call,
+        }
+    };
+}
+
+/// Awaits the same method of whichever disk it is. Where one disk lies on another the future is
+/// boxed: else that of every request would be as large as those of both. It costs 20 ns beside the
+/// 170 of the cipher.
+macro_rules! each_awaited {
+    ($disk:expr, $known:ident => $call:expr) => {
+        match $disk {
+            Disk::Raw($known) => $call.await,
+            Disk::Encrypted($known) => Box::pin($call).await,
+            Disk::Stored($known) => $call.await,
         }
     };
 }
@@ -43,7 +59,7 @@ impl Disk {
     /// # Errors
     /// `Failed`, or `Corrupt` where the disk can tell.
     pub async fn read(&self, at: Extent) -> Result<Buf> {
-        each!(self, disk => disk.read(at).await)
+        each_awaited!(self, disk => disk.read(at))
     }
 
     /// Writes `data` from `offset`.
@@ -51,7 +67,7 @@ impl Disk {
     /// # Errors
     /// `Refused` for lack of space, else `Unknown`.
     pub async fn write(&self, offset: u64, data: Buf, durability: Durability) -> Result<()> {
-        each!(self, disk => disk.write(offset, data, durability).await)
+        each_awaited!(self, disk => disk.write(offset, data, durability))
     }
 
     /// Makes everything that was answered before survive a power loss.
@@ -59,7 +75,7 @@ impl Disk {
     /// # Errors
     /// `Unknown`, or `Poisoned` after that.
     pub async fn flush(&self) -> Result<()> {
-        each!(self, disk => disk.flush().await)
+        each_awaited!(self, disk => disk.flush())
     }
 
     /// Gives up the whole blocks in `at`.
@@ -67,7 +83,7 @@ impl Disk {
     /// # Errors
     /// `Unknown`.
     pub async fn discard(&self, at: Extent, durability: Durability) -> Result<()> {
-        each!(self, disk => disk.discard(at, durability).await)
+        each_awaited!(self, disk => disk.discard(at, durability))
     }
 
     /// Makes `at` read as zeroes, as `mode` says.
@@ -82,6 +98,7 @@ impl Disk {
     ) -> Result<()> {
         match self {
             Self::Raw(disk) => disk.write_zeroes(at, mode, durability).await,
+            Self::Encrypted(disk) => Box::pin(disk.write_zeroes(at, mode, durability)).await,
             Self::Stored(disk) => disk.write_zeroes(at, durability).await,
         }
     }
@@ -96,13 +113,23 @@ impl Disk {
     /// # Errors
     /// `Failed`.
     pub async fn status(&self, at: Extent, runs_max: usize) -> Result<Vec<StatusRun>> {
-        each!(self, disk => disk.status(at, runs_max).await)
+        match self {
+            Self::Raw(disk) => disk.status(at, runs_max).await,
+            Self::Encrypted(disk) => Ok(disk.status(at)),
+            Self::Stored(disk) => disk.status(at, runs_max).await,
+        }
     }
 }
 
 impl From<RawDisk> for Disk {
     fn from(disk: RawDisk) -> Self {
         Self::Raw(disk)
+    }
+}
+
+impl From<EncryptedDisk> for Disk {
+    fn from(disk: EncryptedDisk) -> Self {
+        Self::Encrypted(Box::new(disk))
     }
 }
 

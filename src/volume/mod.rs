@@ -4,7 +4,9 @@ mod blocks;
 mod catalog;
 mod complaints;
 mod disk;
+mod encrypted;
 mod flusher;
+mod luks;
 mod range_lock;
 mod raw;
 mod stored;
@@ -13,6 +15,8 @@ use crate::base::{Answer, Error, Op, Refusal, Reply, Request, Result};
 
 pub use catalog::Catalog;
 pub use disk::Disk;
+pub use encrypted::EncryptedDisk;
+pub use luks::{LuksFailure, make_luks, open_luks};
 pub use raw::RawDisk;
 pub use stored::StoredDisk;
 

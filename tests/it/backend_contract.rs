@@ -20,7 +20,7 @@ const KEEP_SPACE: ZeroMode = ZeroMode {
 
 #[test]
 fn memory_keeps_the_contract() {
-    on_reactor(|| open(&Location::Mem(SIZE)));
+    on_reactor(async || open(&Location::Mem(SIZE)).await);
 }
 
 #[test]
@@ -38,20 +38,20 @@ fn a_faultless_faulty_disk_keeps_the_contract() {
 #[test]
 fn a_file_keeps_the_contract() {
     let file = Scratch::new("contract-file", SIZE);
-    on_reactor(move || open(&Location::File(file.0.clone())));
+    on_reactor(async move || open(&Location::File(file.0.clone())).await);
 }
 
 #[test]
 fn a_file_of_an_odd_length_keeps_the_contract() {
     // Direct I/O cannot reach the end of such a file, so it goes through the page cache.
     let file = Scratch::new("contract-odd", SIZE + 100);
-    on_reactor(move || open(&Location::File(file.0.clone())));
+    on_reactor(async move || open(&Location::File(file.0.clone())).await);
 }
 
 #[test]
 fn a_file_in_memory_keeps_the_contract() {
     let file = Scratch::within(Path::new("/dev/shm"), "contract-tmpfs", SIZE);
-    on_reactor(move || open(&Location::File(file.0.clone())));
+    on_reactor(async move || open(&Location::File(file.0.clone())).await);
 }
 
 #[test]
@@ -65,13 +65,13 @@ fn a_block_device_keeps_the_contract() {
         );
         return;
     };
-    on_reactor(move || open(&Location::File(device.0.clone())));
+    on_reactor(async move || open(&Location::File(device.0.clone())).await);
 }
 
 #[test]
 fn null_reads_as_zeroes_whatever_is_written() {
     env::block_on(async {
-        let disk = open(&Location::Null(SIZE));
+        let disk = open(&Location::Null(SIZE)).await;
         let data = Buf::from(&[7; 4096][..]);
         disk.write(0, data).await.expect("null takes everything");
         assert!(read(&disk, 0, 4096).await.iter().all(|byte| *byte == 0));
@@ -85,26 +85,36 @@ fn a_file_that_is_open_is_not_opened_again() {
     let file = Scratch::new("contract-lock", SIZE);
     env::block_on(async move {
         let location = Location::File(file.0.clone());
-        let first = open(&location);
+        let first = open(&location).await;
         for access in [Access::Read, Access::Write] {
-            let refused = backend::open(&location, access).expect_err("it is locked");
+            let refused = backend::open(&location, access)
+                .await
+                .expect_err("it is locked");
             assert!(refused.to_string().contains("in use"), "{refused}");
         }
         drop(first);
-        let reader = backend::open(&location, Access::Read).expect("free again");
-        let other = backend::open(&location, Access::Read).expect("readers share");
-        backend::open(&location, Access::Write).expect_err("readers keep a writer out");
+        let reader = backend::open(&location, Access::Read)
+            .await
+            .expect("free again");
+        let other = backend::open(&location, Access::Read)
+            .await
+            .expect("readers share");
+        backend::open(&location, Access::Write)
+            .await
+            .expect_err("readers keep a writer out");
         drop((reader, other));
     })
     .expect("a ring");
 }
 
-fn on_reactor(open: impl FnOnce() -> Checked + 'static) {
-    env::block_on(async move { keeps_the_contract(&open()).await }).expect("a ring");
+fn on_reactor(open: impl AsyncFnOnce() -> Checked + 'static) {
+    env::block_on(async move { keeps_the_contract(&open().await).await }).expect("a ring");
 }
 
-fn open(location: &Location) -> Checked {
-    backend::open(location, Access::Write).unwrap_or_else(|error| panic!("{error}"))
+async fn open(location: &Location) -> Checked {
+    backend::open(location, Access::Write)
+        .await
+        .unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The contract of [`Backend`], clause by clause, on a disk that is all zero.

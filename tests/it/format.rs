@@ -256,19 +256,20 @@ fn node() -> Vec<u8> {
 }
 
 fn infos() -> [SegInfo; 3] {
-    let info = |number, live, state, age, shared| SegInfo {
+    let info = |number, live, state, age, listed| SegInfo {
         seq: seq(number),
         live,
         state,
         age,
-        shared,
+        shared: false,
+        listed,
     };
     [
         SegInfo {
             state: SegState::System,
             ..SegInfo::default()
         },
-        info(8, 3000, SegState::Gc, 3, false),
+        info(8, 3000, SegState::Gc, 3, true),
         info(9, 0, SegState::Free, 0, false),
     ]
 }
@@ -285,7 +286,7 @@ fn segment_sample() -> Sample {
         ("live", le(3000, 4)),
         ("state", vec![2]),
         ("age", vec![3]),
-        ("shared", le(1, 2)),
+        ("marks", le(3, 2)),
     ];
     Sample {
         title: "Segment",

@@ -7,6 +7,7 @@ mod faulty_disk;
 mod format;
 mod format_garbage;
 mod layering;
+mod luks;
 mod raw_disk;
 mod reactor;
 mod service;

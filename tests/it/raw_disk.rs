@@ -67,10 +67,10 @@ async fn change_stripe(disk: &Disk, model: &RefCell<Vec<u8>>, task: u64) {
     if sim::one_in(4) {
         let mode = ZeroMode {
             may_unmap: sim::one_in(2),
-            only_if_fast: sim::one_in(2),
+            only_if_fast: disk.has_fast_zeroes() && sim::one_in(2),
         };
         let zeroed = disk.write_zeroes(at, mode, durability).await;
-        zeroed.expect("this disk has fast zeroes");
+        zeroed.expect("zeroes, fast only where the disk has them");
         model.borrow_mut()[within.clone()].fill(0);
     } else {
         let mut data = Buf::new(at.len());

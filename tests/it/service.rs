@@ -12,11 +12,7 @@ use bedplate::env::Address;
 /// A service of one export, `disk`, on a unix socket.
 fn start(name: &str, location: Location) -> (Service, PathBuf) {
     let socket = PathBuf::from(format!("/tmp/bedplate-{name}-{}.sock", std::process::id()));
-    let raw = RawSettings {
-        location,
-        read_only: false,
-        description: String::new(),
-    };
+    let raw = RawSettings::new(location);
     let settings = Settings {
         threads: Some(2),
         nbd: vec![Address::Unix(socket.clone())],
@@ -70,11 +66,7 @@ fn two_services_do_not_share_a_file_or_a_socket() {
         nbd: vec![Address::Unix(nbd.into())],
         raw: [(
             ExportName::new("disk").expect("a good name"),
-            RawSettings {
-                location,
-                read_only: false,
-                description: String::new(),
-            },
+            RawSettings::new(location),
         )]
         .into(),
         ..Settings::default()

@@ -93,7 +93,11 @@ fn the_store_keeps_its_promises() {
 }
 
 /// Worlds that once broke a promise, and which.
-const ONCE_BROKEN: [(u64, &str); 10] = [
+const ONCE_BROKEN: [(u64, &str); 11] = [
+    (
+        2_005_643,
+        "a trailer was durable and what it lists was not, and blocks were found there",
+    ),
     (
         6805,
         "one copy of the newest superblock was not there yet, and the other was not read",

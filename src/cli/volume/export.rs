@@ -107,7 +107,7 @@ async fn export(store: &Arc<Store>, args: &ExportArgs) -> Result<Copied, OpenErr
     let disk = store.disk(&args.tree.tree);
     let disk = StoredDisk::new(disk.map_err(|error| error.of(&name))?);
     let raw = Temporary(beside(&args.file, "partial"));
-    let target = make_raw(&raw.0, disk.size())?;
+    let target = make_raw(&raw.0, disk.size()).await?;
     let (from, to) = (Rc::new(disk.into()), Rc::new(target.into()));
     let copied = copy(from, to, "exporting", &interrupt).await;
     let file = args.file.display().to_string();
@@ -130,13 +130,13 @@ fn beside(file: &Path, what: &str) -> PathBuf {
 }
 
 /// Makes a file of `size` bytes, all holes, and opens it.
-fn make_raw(path: &Path, size: u64) -> Result<RawDisk, OpenError> {
+async fn make_raw(path: &Path, size: u64) -> Result<RawDisk, OpenError> {
     let what = path.display().to_string();
     let refused = |error| OpenError::new(&what, error, "name a place that can be written");
     let file = File::create_new(path).map_err(refused)?;
     file.set_len(size).map_err(refused)?;
     let location = Location::File(path.to_owned());
-    Ok(RawDisk::new(backend::open(&location, Access::Write)?))
+    Ok(RawDisk::new(backend::open(&location, Access::Write).await?))
 }
 
 /// Gives the complete file `made` its name. Its content is durable before its name is.

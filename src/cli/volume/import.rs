@@ -163,7 +163,7 @@ async fn open_source(location: &Location, interrupt: &Interrupt) -> Result<Sourc
         readable = Location::File(raw.0.clone());
         unpacked = Some(raw);
     }
-    let disk = RawDisk::new(backend::open(&readable, Access::Read)?);
+    let disk = RawDisk::new(backend::open(&readable, Access::Read).await?);
     if !disk.size().is_multiple_of(512) {
         let why = format!("{} bytes are not a multiple of 512", disk.size());
         let remedy = "fill its last sector with: truncate -s %512 FILE";

@@ -124,8 +124,8 @@ pub(super) struct Core {
     pub(super) index: Arc<Index>,
     /// Segments whose trailers are to be read for it.
     pub(super) unread: VecDeque<u32>,
-    /// Segments of garbage collection that no durable checkpoint has in full.
-    unsafe_outputs: BTreeMap<u32, Option<u64>>,
+    /// Segments that garbage collection has filled, each with the checkpoint that will have it.
+    sealed: VecDeque<(u64, u32)>,
     /// Where the next traversal begins to tell shared chunks apart.
     told_apart_next: u32,
     /// Segments that are being emptied, or were.
@@ -175,7 +175,7 @@ impl Core {
             parked: None,
             index: Arc::new(Index::new(tuning.dedup_index, shape.bytes())),
             unread: VecDeque::new(),
-            unsafe_outputs: BTreeMap::new(),
+            sealed: VecDeque::new(),
             told_apart_next: 0,
             emptied: BTreeSet::new(),
             leaves_per_move: None,

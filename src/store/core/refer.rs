@@ -4,8 +4,10 @@
 //!
 //! - a segment that nobody is about to free: not one that a traversal has found empty, nor one that
 //!   garbage collection is moving out of, whose pointers the traversal under way replaces;
-//! - a segment that every recovery finds which finds the reference: of the log, where what comes
-//!   first is recovered first, or of garbage collection once a durable checkpoint has all of it.
+//! - a chunk that every recovery finds which finds the reference: in the log, where what comes
+//!   first is recovered first, or moved by garbage collection once a durable checkpoint has all
+//!   of its segment. What is only known from a trailer has to be there too: after a crash a trailer
+//!   may be durable while what it lists is not, and segments are marked where that is ruled out.
 //!
 //! A traversal that is under way may have passed the block that begins to refer to a segment. It
 //! says nothing about that segment then: [`Core::refer`] tells it.
@@ -22,7 +24,7 @@ impl Core {
         let info = self.table.info(seg);
         let is_there = match info.state {
             SegState::Log => true,
-            SegState::Gc => !self.unsafe_outputs.contains_key(&seg),
+            SegState::Gc => info.listed,
             _ => false,
         };
         let is_staying = !self.table.is_doomed(seg) && !self.emptied.contains(&seg);
@@ -48,46 +50,38 @@ impl Core {
             .any(|tree| tree.properties.dedup != Dedup::Off)
     }
 
-    /// Notes that garbage collection has begun to fill a segment.
-    pub(super) fn output_begun(&mut self, seg: u32) {
-        self.unsafe_outputs.insert(seg, None);
-    }
-
-    /// Notes that garbage collection has filled a segment: all of it, the trailer too, is in the
-    /// next checkpoint that begins.
+    /// Notes that garbage collection has filled a segment: all of it is durable with the next
+    /// checkpoint that begins.
     pub(in crate::store) fn output_sealed(&mut self, seg: u32) {
-        self.unsafe_outputs
-            .insert(seg, Some(self.checkpoints.begun + 1));
+        self.sealed.push_back((self.checkpoints.begun + 1, seg));
     }
 
     /// Has the index learn of the outputs that checkpoint `number` has made durable.
     pub(super) fn outputs_safe(&mut self, number: u64) {
-        let unread = &mut self.unread;
-        self.unsafe_outputs.retain(|seg, sealed| {
-            let is_safe = sealed.is_some_and(|sealed| sealed <= number);
-            if is_safe {
-                unread.push_back(*seg);
-            }
-            !is_safe
-        });
+        while let Some((_, seg)) = self.sealed.pop_front_if(|(sealed, _)| *sealed <= number) {
+            self.table.list(seg);
+            self.unread.push_back(seg);
+        }
     }
 
     /// Has the index learn of everything that was there when the store was opened.
     pub(in crate::store) fn learn_all(&mut self) {
-        let open = self.log.segs();
-        let is_listed = |state| matches!(state, SegState::Log | SegState::Gc);
-        let segs = self.table.all();
-        let segs = segs.filter(|(seg, info)| is_listed(info.state) && !open.contains(seg));
-        self.unread.extend(segs.map(|(seg, _)| seg));
+        self.unread.extend(self.table.all().map(|(seg, _)| seg));
     }
 
-    /// The next segment whose trailer the index has to learn, if it still has one.
+    /// The next segment whose trailer the index has to learn, if that can be believed.
     pub(in crate::store) fn next_unread(&mut self) -> Option<(u32, Seq)> {
         loop {
             let seg = self.unread.pop_front()?;
-            if matches!(self.table.info(seg).state, SegState::Log | SegState::Gc) {
-                return Some((seg, self.table.seq(seg)));
+            if let Some(seq) = self.listed(seg) {
+                return Some((seg, seq));
             }
         }
+    }
+
+    /// The sequence number of a segment whose trailer can be believed.
+    pub(in crate::store) fn listed(&self, seg: u32) -> Option<Seq> {
+        let info = self.table.info(seg);
+        info.listed.then_some(info.seq)
     }
 }

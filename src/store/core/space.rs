@@ -113,12 +113,10 @@ impl Core {
 
     /// Takes a segment for what garbage collection moves, if it may have one.
     pub(in crate::store) fn take_for_moves(&mut self, wish: Wish, age: u8) -> Option<(u32, Seq)> {
-        if self.allowance(wish) == 0 {
-            return None;
+        match self.allowance(wish) {
+            0 => None,
+            _ => self.table.take(SegState::Gc, age),
         }
-        let (seg, seq) = self.table.take(SegState::Gc, age)?;
-        self.output_begun(seg);
-        Some((seg, seq))
     }
 
     /// Whether there is space for nodes that change because what they lead to has moved.

@@ -53,6 +53,9 @@ pub struct SegInfo {
     /// Whether one of its chunks may be the content of several blocks, so that counting what is
     /// reachable has to tell them apart.
     pub shared: bool,
+    /// Whether everything is there that its trailer lists, if that opens. After a crash a trailer
+    /// may be durable while what it lists is not.
+    pub listed: bool,
 }
 
 impl Seq {
@@ -125,7 +128,8 @@ impl SegInfo {
         put(to, 0, &self.seq.bits().to_le_bytes());
         put(to, 8, &self.live.to_le_bytes());
         put(to, 12, &[self.state as u8, self.age]);
-        put(to, 14, &u16::from(self.shared).to_le_bytes());
+        let marks = u16::from(self.shared) | u16::from(self.listed) << 1;
+        put(to, 14, &marks.to_le_bytes());
     }
 
     /// Reads an entry from `from`, [`INFO_BYTES`] long.
@@ -133,16 +137,17 @@ impl SegInfo {
     /// # Errors
     /// If the state is none.
     pub fn decode(from: &[u8]) -> Result<Self, Malformed> {
+        let marks = u16_at(from, 14);
+        if marks > 3 {
+            return Err(Malformed("an unknown mark of a segment"));
+        }
         Ok(Self {
             seq: Seq::from_bits(u64_at(from, 0)),
             live: u32_at(from, 8),
             state: SegState::from_byte(from[12])?,
             age: from[13],
-            shared: match u16_at(from, 14) {
-                0 => false,
-                1 => true,
-                _ => return Err(Malformed("an unknown mark of a segment")),
-            },
+            shared: marks & 1 != 0,
+            listed: marks & 2 != 0,
         })
     }
 }
