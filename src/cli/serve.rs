@@ -41,6 +41,7 @@ Config file (TOML); what the command line says is added, and wins:
   url = \"/srv/store.img\"
   leaf_cache = \"256M\"                       # memory for maps of where blocks are
   block_cache = \"256M\"                      # memory for blocks that were read
+  dedup_index = \"128M\"                      # memory for finding blocks that are there already
   [raw.disk]
   url = \"/srv/disk.img\"
   read_only = false

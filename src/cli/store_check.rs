@@ -93,6 +93,7 @@ fn text(report: &Report, depth: Depth) -> String {
         lines.push(format!("... and {untold} more"));
     }
     let (segments, live, log) = (&report.segments, &report.live, &report.log);
+    let space = &report.space;
     let mut used = format!(
         "{} log, {} gc, {} meta, {} free",
         segments.log, segments.gc, segments.meta, segments.free
@@ -126,6 +127,23 @@ fn text(report: &Report, depth: Depth) -> String {
                 print::brief(live.log),
                 print::brief(live.gc),
                 print::brief(live.meta)
+            ),
+        ),
+        (
+            "holds",
+            format!(
+                "{} mapped, {} unique, {} stored",
+                print::brief(space.mapped),
+                print::brief(space.unique),
+                print::brief(space.stored)
+            ),
+        ),
+        (
+            "ratios",
+            format!(
+                "{:.2} by dedup, {:.2} by compression",
+                space.dedup_ratio(),
+                space.compression_ratio()
             ),
         ),
         (

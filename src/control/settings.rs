@@ -91,6 +91,7 @@ struct FileStore {
     url: String,
     leaf_cache: Option<String>,
     block_cache: Option<String>,
+    dedup_index: Option<String>,
     key_file: Option<PathBuf>,
     passphrase_file: Option<PathBuf>,
 }
@@ -191,15 +192,19 @@ impl FileStore {
         let Tuning {
             leaf_cache,
             block_cache,
+            dedup_index,
             ..
         } = &mut settings.tuning;
-        for (name, text, cache) in [
-            ("leaf_cache", self.leaf_cache, leaf_cache),
-            ("block_cache", self.block_cache, block_cache),
+        let least = CACHE_BYTES_MIN;
+        for (name, text, least, memory) in [
+            ("leaf_cache", self.leaf_cache, least, leaf_cache),
+            ("block_cache", self.block_cache, least, block_cache),
+            // Whatever there is finds something, and nothing finds nothing.
+            ("dedup_index", self.dedup_index, 0, dedup_index),
         ] {
             if let Some(text) = text {
                 let wrong = |why| Wrong::new(format!("{key}.{name}"), why);
-                *cache = check_cache(&text).map_err(wrong)?;
+                *memory = check_memory(&text, least).map_err(wrong)?;
             }
         }
         Ok(settings)
@@ -231,9 +236,9 @@ fn check_url(url: &str, key: &str) -> Result<Location, Wrong> {
 /// one request.
 const CACHE_BYTES_MIN: u64 = 4 << 20;
 
-fn check_cache(text: &str) -> Result<usize, String> {
+fn check_memory(text: &str, least: u64) -> Result<usize, String> {
     match size::parse(text)? {
-        bytes if bytes < CACHE_BYTES_MIN => Err(format!("{text} is less than 4M")),
+        bytes if bytes < least => Err(format!("{text} is less than {}", size::format(least))),
         bytes => usize::try_from(bytes).map_err(|_| format!("{text} fits no memory")),
     }
 }
@@ -293,6 +298,7 @@ mod tests {
             url = "store.img"
             key_file = "main.key"
             leaf_cache = "64M"
+            dedup_index = "0"
             [raw.disk]
             url = "mem:1G"
             read_only = true
@@ -307,6 +313,7 @@ mod tests {
         let main = &settings.stores[&StoreName::new("main").expect("a good name")];
         assert_eq!(main.location, Location::File("store.img".into()));
         assert_eq!(main.tuning.leaf_cache, 64 << 20);
+        assert_eq!(main.tuning.dedup_index, 0);
         assert_eq!(main.key, Some(KeySource::KeyFile("main.key".into())));
         assert_eq!(main.tuning.block_cache, Tuning::default().block_cache);
         let disk = &settings.raw[&ExportName::new("disk").expect("a good name")];
@@ -333,6 +340,10 @@ mod tests {
             (
                 "[store.a]\nurl = \"x\"\nblock_cache = \"much\"",
                 "store.a.block_cache",
+            ),
+            (
+                "[store.a]\nurl = \"x\"\ndedup_index = \"some\"",
+                "store.a.dedup_index",
             ),
             (
                 "[store.a]\nurl = \"x\"\nkey_file = \"k\"\npassphrase_file = \"p\"",

@@ -617,6 +617,20 @@ fn a_trailer_of_another_kind_is_named() {
 }
 
 #[test]
+fn a_fingerprint_of_another_block_is_named() {
+    let mut image = StoreImage::new();
+    image.lie_about_a_fingerprint(segs::GC);
+    let sealed = image.seal();
+    assert_eq!(findings(&run(sealed.clone(), Depth::Metadata)), [""; 0]);
+    let report = run(sealed, Depth::Data);
+    let [found] = &report.findings[..] else {
+        panic!("{:#?}", findings(&report));
+    };
+    let what = "the trailer has another fingerprint of it";
+    assert_eq!((found.invariant, &*found.what), ("I9", what));
+}
+
+#[test]
 fn trees_that_are_none_are_named() {
     let cases: [fn(&mut StoreImage); 5] = [
         |image| image.root.trees[2].name = "vm1".to_owned(),

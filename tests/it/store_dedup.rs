@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bedplate::backend::Faulty;
 use bedplate::base::Durability;
 use bedplate::env::{self, sim};
+use bedplate::store::check::{self, Depth};
 use bedplate::store::{Dedup, Disk, Properties, Store, Tuning};
 
 use crate::store_kit::{BLOCK, backend, block, disk_of, made, name, tiny};
@@ -131,6 +132,14 @@ fn what_was_written_before_a_restart_is_found_again() {
             let store = opened(&disk).await;
             let v = disk_in(&store, "v").await;
             holds(&v, BLOCKS, 0..BLOCKS).await;
+            store.close().await.expect("closed");
+            let report = check::check(&backend(&disk), Depth::Data, None).await;
+            let report = report.expect("a report");
+            assert_eq!(report.findings, []);
+            let space = report.space;
+            assert_eq!(space.mapped, 2 * BLOCKS * BLOCK as u64);
+            assert_eq!(space.unique, (2 * BLOCKS - found) * BLOCK as u64);
+            assert!(space.dedup_ratio() > 1.3, "{space:?}");
         });
     }
 }

@@ -9,7 +9,7 @@ use bedplate::codec::{Place, Sealer, TAG_BYTES, pack};
 use bedplate::store::format::batch::{Header, Kind, RECORD_BYTES, Record, Successor, chunk_room};
 use bedplate::store::format::root::{Properties, Root, Tree, TreeKind};
 use bedplate::store::format::superblock::{self, LogPosition, RootRef, Superblock};
-use bedplate::store::format::trailer::{self, Entry, Trailer};
+use bedplate::store::format::trailer::{self, Entry, FOOTER_BYTES, Trailer};
 use bedplate::store::format::{
     BLOCK, Codec, FANOUT, INFO_BYTES, INFOS_PER_PAGE, Ptr, SEALED_BLOCK, SegInfo, SegState, Seq,
     Shape,
@@ -314,6 +314,19 @@ impl StoreImage {
         let bytes = trailer.encode(&self.sealer(), seg_bytes);
         let at = seg_bytes - u32::try_from(bytes.len()).expect("short");
         self.put(seg, at, &bytes);
+    }
+
+    /// Gives the first chunk of a segment of garbage collection another fingerprint than it has.
+    pub(crate) fn lie_about_a_fingerprint(&mut self, seg: u32) {
+        let (seg_bytes, seq) = (self.shape().seg_bytes(), self.seq(seg));
+        let end = (seg as usize + 1) * seg_bytes as usize;
+        let footer = &self.bytes[end - FOOTER_BYTES..end];
+        let len = Trailer::peek(seq, seg_bytes, footer).expect("it has a trailer");
+        let bytes = &self.bytes[end - len..end];
+        let read = Trailer::decode(&self.sealer(), seq, seg_bytes, bytes);
+        let mut trailer = read.expect("it opens");
+        trailer.entries[0].content = [9; 16];
+        self.write_trailer(seg, &trailer);
     }
 
     /// Appends a batch to the log; gives where the blocks lie that it writes.

@@ -172,8 +172,13 @@ impl Image {
         Ok(image)
     }
 
-    /// Opens the chunk at `ptr`, of a segment numbered `seq`.
-    pub(super) fn open(&self, source: Source<'_>, seq: Seq, ptr: Ptr) -> Result<(), Unread> {
+    /// The block that the chunk at `ptr` holds, of a segment numbered `seq`.
+    pub(super) fn open(
+        &self,
+        source: Source<'_>,
+        seq: Seq,
+        ptr: Ptr,
+    ) -> Result<[u8; BLOCK], Unread> {
         let (from, to) = (u64::from(ptr.offset()), ptr.end());
         let missing = |(gap, _): &&(Range<u32>, Error)| {
             u64::from(gap.start) < to && from < u64::from(gap.end)
@@ -190,11 +195,12 @@ impl Image {
         let bytes = source
             .sealer()
             .open(place, sealed.ok_or(Unread::Outside)?)?;
-        if !ptr.is_raw() {
-            let mut block = [0; BLOCK];
-            unpack(ptr.codec(), &bytes, &mut block).map_err(|_| Unread::NoBlock)?;
+        let mut block = [0; BLOCK];
+        match ptr.is_raw() {
+            true => block.copy_from_slice(&bytes),
+            false => unpack(ptr.codec(), &bytes, &mut block).map_err(|_| Unread::NoBlock)?,
         }
-        Ok(())
+        Ok(block)
     }
 
     /// The batches from the start of the segment, which the image begins with.

@@ -15,7 +15,7 @@
 //! | I6 | The log has no gap, no durable batch is missing, and its records fit their volumes. |
 //! | I7 | No snapshot points into a free segment. |
 //! | I8 | No two segments have the same sequence number; none is newer than the superblock. |
-//! | I9 | Trailers, batches and the pointers to what they hold agree. |
+//! | I9 | Trailers, batches, fingerprints and the pointers to what they are about agree. |
 //! | I10 | Trees are as high as their sizes ask for, and hold nothing behind their ends. |
 //! | I11 | There is room for what opening the store writes. |
 //!

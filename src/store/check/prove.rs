@@ -17,7 +17,7 @@ use crate::store::StoreError;
 use crate::store::find::read_slots;
 use crate::store::format::root::Root;
 use crate::store::format::superblock::{self, Superblock};
-use crate::store::format::{Ptr, SegState, Seq};
+use crate::store::format::{BLOCK, Ptr, SegState, Seq};
 use crate::store::unlock::{learn_keys, unlock};
 
 /// Segments that opening a store takes at least: two for the log, one for the checkpoint.
@@ -150,6 +150,7 @@ impl Course<'_> {
             depth: self.depth,
             live: self.report.live,
             chunks: 0,
+            stored: 0,
             problems: Problems::new(self.limits.findings),
         };
         let mut from = shape.first_seg();
@@ -164,6 +165,7 @@ impl Course<'_> {
                 window,
                 findings: is_first.then_some(&mut *self.findings),
                 nodes: 0,
+                blocks: 0,
                 blocks_max: blocks_of_all(self.root),
                 progress: &mut *self.progress,
             };
@@ -172,6 +174,7 @@ impl Course<'_> {
                 .run(&mut gather)
                 .await;
             self.report.nodes = gather.nodes;
+            self.report.space.mapped = gather.blocks * BLOCK as u64;
             let (ptrs, to) = gather.window.finish();
             for of_segment in ptrs.chunk_by(|one, other| one.seg() == other.seg()) {
                 let seg = of_segment[0].seg();
@@ -186,6 +189,8 @@ impl Course<'_> {
         }
         self.report.live = prover.live;
         self.report.chunks = prover.chunks;
+        self.report.space.unique = prover.chunks * BLOCK as u64;
+        self.report.space.stored = prover.stored;
         prover.problems
     }
 
@@ -226,13 +231,18 @@ struct Gather<'a> {
     /// Of many walks only the first tells what is wrong.
     findings: Option<&'a mut Findings>,
     nodes: u64,
+    /// Blocks of distinct leaves that are no holes.
+    blocks: u64,
     blocks_max: u64,
     progress: &'a mut dyn FnMut(Progress),
 }
 
 impl Visit for Gather<'_> {
     fn found(&mut self, _: &Label<'_>, spot: Spot, ptr: Ptr) {
-        self.nodes += u64::from(matches!(spot, Spot::Node(..)));
+        match spot {
+            Spot::Node(..) => self.nodes += 1,
+            Spot::Block(_) => self.blocks += 1,
+        }
         self.window.push(ptr);
     }
 

@@ -1,12 +1,14 @@
 //! Proves what lies in one segment: that its chunks do not overlap (I4), that the segment itself
 //! knows them (I2, I9), and that they open (I3).
 
+use std::collections::BTreeMap;
+
 use super::Depth;
 use super::layout::{Batches, Image, TrailerFound, chunk_end, chunk_of, read_trailer};
 use super::report::{Findings, LiveBytes};
 use super::source::{Source, Unread};
 use super::table::{Segments, Usage};
-use crate::codec::{FINGERPRINT_BYTES, TAG_BYTES};
+use crate::codec::{FINGERPRINT_BYTES, Fingerprint, TAG_BYTES};
 use crate::store::format::batch::{self, chunk_room};
 use crate::store::format::superblock::{RootRef, Superblock};
 use crate::store::format::trailer::{Entry, Kind, Trailer};
@@ -53,6 +55,8 @@ pub(super) struct Prover<'a> {
     pub(super) depth: Depth,
     pub(super) live: LiveBytes,
     pub(super) chunks: u64,
+    /// How long they are together, in bytes without seals.
+    pub(super) stored: u64,
     pub(super) problems: Problems,
 }
 
@@ -89,6 +93,7 @@ impl Prover<'_> {
             SegState::Free | SegState::Bad | SegState::System => return,
         }
         self.chunks += ptrs.len() as u64;
+        self.stored += ptrs.iter().map(|ptr| ptr.len() as u64).sum::<u64>();
         if let Err(why) = self.data(seg, usage, ptrs, findings).await {
             findings.add("I3", place, why);
         }
@@ -147,7 +152,7 @@ impl Prover<'_> {
                 }
             }
             if self.depth == Depth::Data {
-                self.open_all(usage, ptrs, &image);
+                self.open_all(usage, ptrs, &image, trailer.as_ref());
             }
         }
         if let Some(layout) = layout {
@@ -170,12 +175,29 @@ impl Prover<'_> {
         usage.seq.epoch() == self.newest.epoch && !self.segments.is_on_chain(seg)
     }
 
-    fn open_all(&mut self, usage: Usage, ptrs: &[Ptr], image: &Image) {
+    /// Proves that chunks open, and have the fingerprints that the trailer says.
+    fn open_all(&mut self, usage: Usage, ptrs: &[Ptr], image: &Image, trailer: Option<&Trailer>) {
+        let entries = trailer.map_or(&[][..], |trailer| &trailer.entries);
+        let prints = entries.iter().filter_map(|entry| {
+            let print = entry.fingerprint()?;
+            Some((entry.offset, print))
+        });
+        let prints: BTreeMap<u32, Fingerprint> = prints.collect();
         for ptr in ptrs {
-            match image.open(self.source, usage.seq, *ptr) {
+            let block = match image.open(self.source, usage.seq, *ptr) {
+                Ok(block) => block,
                 // A chunk behind what was written is another finding.
-                Ok(()) | Err(Unread::Outside) => {}
-                Err(why) => self.problem(*ptr, "I3", why.to_string()),
+                Err(Unread::Outside) => continue,
+                Err(why) => {
+                    self.problem(*ptr, "I3", why.to_string());
+                    continue;
+                }
+            };
+            let fingerprinter = self.source.sealer().fingerprinter();
+            let is_wrong = |print| fingerprinter.of_one(&block) != print;
+            if prints.get(&ptr.offset()).copied().is_some_and(is_wrong) {
+                let what = "the trailer has another fingerprint of it";
+                self.problem(*ptr, "I9", what.to_owned());
             }
         }
     }
