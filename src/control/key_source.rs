@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::OpenError;
 use crate::codec::{Credential, Secret};
+use crate::env;
 
 /// The most that a key or passphrase file holds, in bytes. What is longer is the wrong file.
 const BYTES_MAX: u64 = 8 << 10;
@@ -20,11 +21,12 @@ pub enum KeySource {
 }
 
 impl KeySource {
-    /// Reads it.
+    /// Reads it. From then on no core is dumped of this process.
     ///
     /// # Errors
     /// One line that names the file, the cause and the remedy.
     pub fn read(&self) -> Result<Credential, OpenError> {
+        env::forbid_core_dumps();
         match self {
             Self::KeyFile(path) => Ok(Credential::KeyFile(Secret::new(read(path)?))),
             Self::PassphraseFile(path) => {
@@ -82,6 +84,9 @@ mod tests {
             panic!("{key:?}");
         };
         assert_eq!(whole.expose(), b"open sesame\nmore\n");
+        let dumpable = rustix::process::dumpable_behavior();
+        let expected = rustix::process::DumpableBehavior::NotDumpable;
+        assert_eq!(dumpable.expect("it can be asked"), expected);
         assert!(read(b"\n").0.is_err());
         assert!(read(&[1; 9000]).1.is_err());
         std::fs::remove_file(&path).expect("it is there");

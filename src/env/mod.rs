@@ -31,7 +31,7 @@ pub use blocking::blocking;
 pub use fs::{FileHandle, fallocate, fdatasync, read_at, write_at};
 pub use net::{Address, Listener, Pieces, Socket, Stream};
 pub use reactor::{Handle, Runtime, block_on};
-pub use signal::{Asked, Operator, raise_descriptor_limit};
+pub use signal::{Asked, Operator, forbid_core_dumps, raise_descriptor_limit};
 pub use timer::{Instant, Sleep};
 pub use wait::Signal;
 

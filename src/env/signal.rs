@@ -59,3 +59,12 @@ pub fn raise_descriptor_limit() {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
 }
+
+/// Keeps the memory of this process from ever being written to disk as a core dump, or read by
+/// another process of the same user: `prctl(2)`, `PR_SET_DUMPABLE`. For whoever has keys in it.
+pub fn forbid_core_dumps() {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "a core dump of this process would contain its keys");
+    }
+}
