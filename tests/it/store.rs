@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bedplate::backend::Faulty;
 use bedplate::base::{Buf, Durability, Error, Refusal, Status};
 use bedplate::env::sim;
-use bedplate::store::{Compression, Disk, Properties, Store};
+use bedplate::store::{Compression, Dedup, Disk, Properties, Store, Tuning};
 
 use crate::store_kit::{BLOCK, backend, block, crash, disk_of, made, name, tiny};
 
@@ -196,4 +196,43 @@ fn what_is_cold_is_packed_unless_its_volume_does_not_want_that() {
             assert_eq!(repacked > 0, compression == Compression::Adaptive);
         });
     }
+}
+
+/// In a store of many segments a checkpoint takes several, also between moving blocks and making
+/// their new places known. It must not take what the second needs.
+#[test]
+fn overwriting_goes_on_where_checkpoints_are_large() {
+    const SPREAD: u64 = 8;
+    sim::run(70, async {
+        let disk = disk_of(520);
+        made(&disk).await;
+        let tuning = Tuning {
+            leaf_cache: 64 << 20,
+            checkpoint_bytes: 1 << 30,
+            ..tiny()
+        };
+        let store = Store::open(backend(&disk), tuning, None).await;
+        let store = store.expect("it opens");
+        let properties = Properties {
+            compression: Compression::Off,
+            dedup: Dedup::Off,
+            ..Properties::default()
+        };
+        let made = store.create_volume("v", 1 << 30, properties);
+        made.await.expect("a volume");
+        let volume = store.disk(&name("v")).expect("it is there");
+        let usage = store.usage();
+        let room = (usage.physical - usage.reserve) / (128 << 10) * 31;
+        let blocks = room * 70 / 100;
+        for fill in 0..5 * blocks {
+            let lba = match fill < blocks {
+                true => fill,
+                false => sim::below(blocks),
+            };
+            // Spread out, so that there are many leaves.
+            let written = volume.write(SPREAD * lba, block(fill), Durability::Cached);
+            let written = written.await;
+            written.unwrap_or_else(|error| panic!("{fill} of {}: {error}", 5 * blocks));
+        }
+    });
 }

@@ -120,8 +120,12 @@ impl Core {
     }
 
     /// Whether there is space for nodes that change because what they lead to has moved.
+    ///
+    /// Moving stops higher, so that what was moved is not moved in vain: checkpoints may take some
+    /// more while the traversal is under way that makes it known. All nodes of a store are a 500th
+    /// of it, half of this level a 80th.
     pub(super) fn has_room_for_nodes(&self) -> bool {
-        self.table.free() >= self.reserve.opening()
+        self.table.free() >= (self.reserve.opening() / 2).max(OPENING_SEGS)
     }
 
     /// Whether garbage collection should free some segments, and may hope to.
