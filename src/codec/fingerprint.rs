@@ -21,6 +21,10 @@ pub const FINGERPRINT_BYTES: usize = 16;
 /// Blocks that are hashed side by side at most.
 const LANES: usize = 16;
 
+/// From so many blocks on hashing them side by side takes less time than hashing the four chunks of
+/// each side by side, one block after the other: a lone block takes 1.4 us, one of sixteen 0.4.
+const TOGETHER_MIN: usize = 4;
+
 const CHUNKS: usize = BLOCK / CHUNK_LEN;
 
 // Domain flags of BLAKE3, section 2.1 of its specification.
@@ -38,7 +42,8 @@ pub struct Fingerprint([u8; FINGERPRINT_BYTES]);
 #[derive(Clone)]
 pub struct Fingerprinter {
     platform: Platform,
-    key: [u32; 8],
+    key: [u8; OUT_LEN],
+    key_words: [u32; 8],
 }
 
 impl Fingerprint {
@@ -75,15 +80,16 @@ impl Fingerprinter {
     /// # Panics
     /// If the key has another length.
     pub fn new(key: &Secret) -> Self {
-        let mut words = [0; 8];
-        let bytes = key.expose();
-        assert_eq!(bytes.len(), OUT_LEN, "a key of BLAKE3");
-        for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(4)) {
-            *word = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+        let key: [u8; OUT_LEN] = key.expose().try_into().expect("a key of BLAKE3");
+        let (words, _) = key.as_chunks::<4>();
+        let mut key_words = [0; 8];
+        for (to, word) in key_words.iter_mut().zip(words) {
+            *to = u32::from_le_bytes(*word);
         }
         Self {
             platform: Platform::detect(),
-            key: words,
+            key,
+            key_words,
         }
     }
 
@@ -94,7 +100,10 @@ impl Fingerprinter {
     pub fn of(&self, blocks: &[&[u8]]) -> Vec<Fingerprint> {
         let mut found = Vec::with_capacity(blocks.len());
         for some in blocks.chunks(LANES) {
-            self.of_some(some, &mut found);
+            match some.len() < TOGETHER_MIN {
+                true => found.extend(some.iter().map(|block| self.of_one(block))),
+                false => self.of_some(some, &mut found),
+            }
         }
         found
     }
@@ -104,7 +113,8 @@ impl Fingerprinter {
     /// # Panics
     /// If it has another length.
     pub fn of_one(&self, block: &[u8]) -> Fingerprint {
-        self.of(&[block])[0]
+        assert_eq!(block.len(), BLOCK, "one block");
+        Fingerprint::of(blake3::keyed_hash(&self.key, block).as_bytes())
     }
 
     /// Up to [`LANES`] blocks, level by level: chunks, parents, roots.
@@ -121,7 +131,7 @@ impl Fingerprinter {
             }
             self.platform.hash_many(
                 &inputs[..blocks.len()],
-                &self.key,
+                &self.key_words,
                 chunk as u64,
                 IncrementCounter::No,
                 KEYED_HASH,
@@ -151,7 +161,7 @@ impl Fingerprinter {
         }
         self.platform.hash_many(
             &inputs[..count],
-            &self.key,
+            &self.key_words,
             0,
             IncrementCounter::No,
             KEYED_HASH | PARENT | flags,
