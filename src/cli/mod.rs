@@ -19,8 +19,14 @@ mod vacancy;
 mod volume;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+
+use crate::env;
+
+/// How long storage servers have to hear that we go.
+const GOODBYE: Duration = Duration::from_secs(10);
 
 /// Userspace block devices: disks over NBD, served by io_uring.
 #[derive(Debug, Parser)]
@@ -45,7 +51,7 @@ enum Command {
 /// standard error says why; 2: the words are wrong.
 pub fn run() -> ExitCode {
     let words = Words::parse();
-    match words.command {
+    let code = match words.command {
         Command::Serve(args) => end(serve::run(args)),
         Command::Store(args) => end(store::run(args)),
         Command::Volume(args) => end(volume::run(args)),
@@ -53,7 +59,10 @@ pub fn run() -> ExitCode {
         Command::Key(args) => end(key::run(args)),
         Command::Raw(args) => end(raw::run(args)),
         Command::Bench(args) => end(bench::run(args)),
-    }
+    };
+    // Storage servers are told that we go, so that they keep nothing for us.
+    env::detached_done(GOODBYE);
+    code
 }
 
 fn end<E: std::error::Error>(done: Result<(), E>) -> ExitCode {

@@ -1,15 +1,13 @@
 //! `bedplate raw`: prepares disks that are served as they are, while nobody serves them.
 
-use std::fs;
-
 use clap::{Args, Subcommand};
 
 use super::keys::KeyArgs;
 use super::names::parse_url;
 use super::offline::on_reactor;
-use super::vacancy::{Made, demand_lasting, demand_nothing, make_file};
+use super::vacancy::demand_nothing;
 use crate::backend;
-use crate::backend::{Access, Checked, Location};
+use crate::backend::{Access, Checked, Location, Made};
 use crate::base::{OpenError, size};
 use crate::codec::{Credential, luks};
 use crate::volume::{RawDisk, make_luks};
@@ -78,20 +76,20 @@ fn format(args: FormatArgs) -> Result<(), OpenError> {
     })?;
     key.check()
         .map_err(|error| OpenError::new(&what, error, "take another one"))?;
-    let path = demand_lasting(&args.url)?.to_owned();
-    let made = make_file(&path, args.size.map(whole_size).transpose()?)?;
-    let outcome = match (made, args.size) {
-        (Made::Before, Some(_)) => {
+    let whole = args.size.map(whole_size).transpose()?;
+    on_reactor(async move {
+        let made = backend::make(&args.url, whole).await?;
+        if made == Made::Before && whole.is_some() {
             let why = "it is there already, with the size that it has";
-            Err(OpenError::new(&what, why, "leave out --size"))
+            return Err(OpenError::new(&what, why, "leave out --size"));
         }
-        _ => on_reactor(write(args.url, key, args.force)),
-    };
-    if outcome.is_err() && made == Made::Here {
-        // What could not be formatted is no use to anybody.
-        let _ = fs::remove_file(&path);
-    }
-    outcome
+        let written = write(&args.url, &key, args.force).await;
+        if written.is_err() && made == Made::Here {
+            // What could not be formatted is no use to anybody.
+            backend::unmake(&args.url).await;
+        }
+        written
+    })
 }
 
 /// How large the file is whose disk has `size` bytes.
@@ -104,12 +102,12 @@ fn whole_size(size: u64) -> Result<u64, OpenError> {
     whole.ok_or_else(|| refused("more than there can be"))
 }
 
-async fn write(url: Location, key: Credential, force: bool) -> Result<(), OpenError> {
-    let backend: Checked = backend::open(&url, Access::Write).await?;
+async fn write(url: &Location, key: &Credential, force: bool) -> Result<(), OpenError> {
+    let backend: Checked = backend::open(url, Access::Write).await?;
     if !force {
-        demand_nothing(&backend, &url).await?;
+        demand_nothing(&backend, url).await?;
     }
-    let made = make_luks(&RawDisk::new(backend), &key, luks::ITERATIONS).await;
+    let made = make_luks(&RawDisk::new(backend), key, luks::ITERATIONS).await;
     made.map_err(|error| OpenError::new(url.to_string(), &error, error.remedy()))
 }
 

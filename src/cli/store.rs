@@ -1,18 +1,15 @@
 //! `bedplate store`: makes, shows and grows stores that nobody serves.
 
-use std::fs::{self, File};
-use std::path::Path;
-
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::keys::KeyArgs;
 use super::names::parse_url;
 use super::offline::{on_reactor, with_store};
-use super::vacancy::{Made, demand_lasting, demand_nothing, make_file, occupied};
+use super::vacancy::{demand_nothing, occupied};
 use super::{print, store_check, store_inspect};
 use crate::backend;
-use crate::backend::{Access, Location};
+use crate::backend::{Access, Location, Made};
 use crate::base::{OpenError, size};
 use crate::codec::{Cipher, Cost};
 use crate::store;
@@ -138,34 +135,38 @@ pub(super) fn run(args: StoreArgs) -> Result<(), OpenError> {
 
 fn create(args: CreateArgs) -> Result<(), OpenError> {
     let (cipher, key) = (choose_cipher(&args)?, args.key.read()?);
-    let made = make_file(demand_lasting(&args.url)?, args.size)?;
-    let location = args.url.clone();
-    let created = on_reactor(async move {
-        let backend = backend::open(&args.url, Access::Write).await?;
-        if !args.force {
-            demand_nothing(&backend, &args.url).await?;
+    on_reactor(async move {
+        let made = backend::make(&args.url, args.size).await?;
+        let encryption = cipher.zip(key.as_ref()).map(|(cipher, key)| Encryption {
+            cipher,
+            key,
+            cost: Cost::default(),
+        });
+        let created = create_on(&args, encryption).await;
+        if created.is_err() && made == Made::Here {
+            // What could not become a store is no use to anybody.
+            backend::unmake(&args.url).await;
         }
-        let creation = Creation {
-            size: args.size,
-            segment_bytes: args.segment_size,
-            overwrite: args.force,
-            encryption: cipher.zip(key.as_ref()).map(|(cipher, key)| Encryption {
-                cipher,
-                key,
-                cost: Cost::default(),
-            }),
-        };
-        let created = store::create(backend, creation).await;
-        created.map(drop).map_err(|error| match error {
-            StoreError::AlreadyAStore => occupied(&args.url, error),
-            error => error.of(&args.url.to_string()),
-        })
-    });
-    if let (Err(_), Made::Here, Location::File(path)) = (&created, made, &location) {
-        // What could not become a store is no use to anybody.
-        let _ = fs::remove_file(path);
+        created
+    })
+}
+
+async fn create_on(args: &CreateArgs, encryption: Option<Encryption<'_>>) -> Result<(), OpenError> {
+    let backend = backend::open(&args.url, Access::Write).await?;
+    if !args.force {
+        demand_nothing(&backend, &args.url).await?;
     }
-    created
+    let creation = Creation {
+        size: args.size,
+        segment_bytes: args.segment_size,
+        overwrite: args.force,
+        encryption,
+    };
+    let created = store::create(backend, creation).await;
+    created.map(drop).map_err(|error| match error {
+        StoreError::AlreadyAStore => occupied(&args.url, error),
+        error => error.of(&args.url.to_string()),
+    })
 }
 
 /// What the words say of encryption.
@@ -286,25 +287,12 @@ fn grow(args: GrowArgs) -> Result<(), OpenError> {
         );
         return Err(OpenError::new(what, why, "name a larger size"));
     }
-    if let Location::File(path) = &args.url {
-        grow_file(path, args.size)?;
-    }
+    let url = args.url.clone();
+    on_reactor(async move { backend::grow(&url, args.size).await })?;
     with_store(&args.url, args.key.source(), async move |store| {
         let grown = store.grow(args.size).await;
         grown.map_err(|error| error.of(&what))
     })
-}
-
-/// Makes a regular file at least `size` bytes long. Other files have the size that they have.
-fn grow_file(path: &Path, size: u64) -> Result<(), OpenError> {
-    let what = path.display().to_string();
-    let refused = |error| OpenError::new(&what, error, "name a smaller size, or find the space");
-    let found = fs::metadata(path).map_err(refused)?;
-    if !found.is_file() || found.len() >= size {
-        return Ok(());
-    }
-    let file = File::options().write(true).open(path).map_err(refused)?;
-    file.set_len(size).map_err(refused)
 }
 
 fn parse_segment_bytes(text: &str) -> Result<u32, String> {

@@ -1,7 +1,4 @@
-//! Places to make something on: files that are made for it, and what may already be there.
-
-use std::fs::{self, File};
-use std::path::Path;
+//! Whether a place is free to make something on.
 
 use crate::backend::{Backend, Checked, Location};
 use crate::base::{Buf, Extent, OpenError};
@@ -23,46 +20,6 @@ const MARKS: &[(usize, &[u8], &str)] = &[
     (65600, b"_BHRfS_M", "a Btrfs file system"),
     (510, b"\x55\xaa", "a partition table or a boot sector"),
 ];
-
-/// Whether a file was made.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Made {
-    /// It was there before.
-    Before,
-    /// It was made just now.
-    Here,
-}
-
-/// Makes the file at `path` with `size` bytes, all holes, if there is none.
-pub(super) fn make_file(path: &Path, size: Option<u64>) -> Result<Made, OpenError> {
-    let what = path.display().to_string();
-    let refused = |error| OpenError::new(&what, error, "name a place that can be written");
-    if path.try_exists().map_err(refused)? {
-        return Ok(Made::Before);
-    }
-    let Some(size) = size else {
-        let remedy = "say how large with --size SIZE, and it is made";
-        return Err(OpenError::new(&what, "there is no such file", remedy));
-    };
-    let file = File::create_new(path).map_err(refused)?;
-    if let Err(error) = file.set_len(size) {
-        let _ = fs::remove_file(path);
-        return Err(OpenError::new(&what, error, "name a smaller --size"));
-    }
-    Ok(Made::Here)
-}
-
-/// Refuses memory, where nothing that is made lasts.
-pub(super) fn demand_lasting(url: &Location) -> Result<&Path, OpenError> {
-    match url {
-        Location::File(path) => Ok(path),
-        Location::Mem(_) | Location::Null(_) => {
-            let why = "what is written there is gone when this command ends";
-            let remedy = "name a file or a block device";
-            Err(OpenError::new(url.to_string(), why, remedy))
-        }
-    }
-}
 
 /// Refuses a backend that holds anything, so that a wrong name costs nobody a disk.
 pub(super) async fn demand_nothing(backend: &Checked, url: &Location) -> Result<(), OpenError> {

@@ -1,9 +1,10 @@
 //! System calls that a ring has no operation for, run by a few threads of their own.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
-use super::wait::Signal;
+use super::slot::Slot;
 use super::{CURRENT, Outside};
 use crate::base::limits::BLOCKING_THREADS;
 
@@ -21,16 +22,44 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
     if simulated {
         return work();
     }
-    let result = Arc::new((Mutex::new(None), Signal::new()));
-    let give = Arc::clone(&result);
-    pool().push(Box::new(move || {
-        let done = work();
-        *give.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(done);
-        give.1.wake_all();
-    }));
-    let (slot, signal) = &*result;
-    let take = || slot.lock().unwrap_or_else(PoisonError::into_inner).take();
-    signal.wait_for(take).await
+    let slot = Slot::new();
+    let give = Arc::clone(&slot);
+    pool().push(Box::new(move || give.put(work())));
+    slot.take().await
+}
+
+/// Runs `work`, which nobody waits for but the [end](detached_done) of the process, on a thread of
+/// its own. For what ends something that is used no more and may take long, such as saying goodbye
+/// to a storage server.
+pub fn detached(work: impl FnOnce() + Send + 'static) {
+    *lock(&DETACHED.0) += 1;
+    let run = move || {
+        work();
+        *lock(&DETACHED.0) -= 1;
+        DETACHED.1.notify_all();
+    };
+    let name = "detached".to_owned();
+    if let Err(error) = std::thread::Builder::new().name(name).spawn(run) {
+        tracing::error!(%error, "no thread to end something with; it is left as it is");
+        *lock(&DETACHED.0) -= 1;
+    }
+}
+
+/// Waits until everything [`detached`] is done, `limit` at most. Blocks the thread: for the end of
+/// a process.
+pub fn detached_done(limit: Duration) {
+    let under_way = lock(&DETACHED.0);
+    let wait = DETACHED
+        .1
+        .wait_timeout_while(under_way, limit, |count| *count > 0);
+    drop(wait);
+}
+
+/// How much detached work is under way.
+static DETACHED: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct Pool {
@@ -58,16 +87,13 @@ fn pool() -> &'static Pool {
 
 impl Pool {
     fn push(&self, job: Job) {
-        self.jobs
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push_back(job);
+        lock(&self.jobs).push_back(job);
         self.arrived.notify_one();
     }
 
     fn run(&self) -> ! {
         loop {
-            let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut jobs = lock(&self.jobs);
             let job = loop {
                 if let Some(job) = jobs.pop_front() {
                     break job;

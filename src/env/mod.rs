@@ -17,6 +17,7 @@ mod reactor;
 mod ring;
 mod signal;
 pub mod sim;
+mod slot;
 mod timer;
 mod wait;
 
@@ -27,11 +28,12 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-pub use blocking::blocking;
+pub use blocking::{blocking, detached, detached_done};
 pub use fs::{FileHandle, fallocate, fdatasync, read_at, write_at};
 pub use net::{Address, Listener, Pieces, Socket, Stream};
 pub use reactor::{Handle, Runtime, block_on};
 pub use signal::{Asked, Operator, forbid_core_dumps, raise_descriptor_limit};
+pub use slot::Slot;
 pub use timer::{Instant, Sleep};
 pub use wait::Signal;
 

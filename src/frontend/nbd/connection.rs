@@ -171,9 +171,15 @@ impl Connection {
         let admitted = self.budget.admit(data_bytes(command)).await;
         let payload_bytes = header.payload_bytes(self.agreed.framing);
         let payload_bytes = usize::try_from(payload_bytes).expect("checked against the limits");
-        let arriving = intake.payload(payload_bytes, &self.channel);
-        let Some(payload) = self.unless_stalled(arriving).await? else {
-            return Ok(Some(End::Closed));
+        let payload = match intake.arrived_payload(payload_bytes) {
+            Some(payload) => payload,
+            None => {
+                let arriving = intake.payload(payload_bytes, &self.channel);
+                match self.unless_stalled(arriving).await? {
+                    Some(payload) => payload,
+                    None => return Ok(Some(End::Closed)),
+                }
+            }
         };
         let mut asked = Asked {
             reply_to: ReplyTo::new(self.agreed.framing, &header),

@@ -50,6 +50,13 @@ impl Intake {
         Ok(count > 0)
     }
 
+    /// Takes the next `bytes` bytes as a payload, if all of them have arrived.
+    pub(super) fn arrived_payload(&mut self, bytes: usize) -> Option<Buf> {
+        let payload = Buf::from(self.bytes().get(..bytes)?);
+        self.consume(bytes);
+        Some(payload)
+    }
+
     /// Takes the next `bytes` bytes as a payload, those that have not arrived straight from the
     /// connection; `None` if the client finishes before.
     ///
