@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::path::Path;
 
-use super::Location;
+use super::{Location, rbd};
 use crate::base::OpenError;
 
 /// Whether something was made.
@@ -22,9 +22,10 @@ pub enum Made {
 pub async fn make(location: &Location, size: Option<u64>) -> Result<Made, OpenError> {
     match location {
         Location::File(path) => make_file(path, size),
+        Location::Rbd(place) => rbd::make(place, size).await,
         Location::Mem(_) | Location::Null(_) => {
             let why = "what is written there is gone when this command ends";
-            let remedy = "name a file or a block device";
+            let remedy = "name a place that lasts";
             Err(OpenError::new(location.to_string(), why, remedy))
         }
     }
@@ -32,8 +33,10 @@ pub async fn make(location: &Location, size: Option<u64>) -> Result<Made, OpenEr
 
 /// Takes away what was [made](make), as far as that can be done.
 pub async fn unmake(location: &Location) {
-    if let Location::File(path) = location {
-        let _ = fs::remove_file(path);
+    match location {
+        Location::File(path) => drop(fs::remove_file(path)),
+        Location::Rbd(place) => rbd::unmake(place).await,
+        Location::Mem(_) | Location::Null(_) => {}
     }
 }
 
@@ -45,6 +48,7 @@ pub async fn unmake(location: &Location) {
 pub async fn grow(location: &Location, size: u64) -> Result<(), OpenError> {
     match location {
         Location::File(path) => grow_file(path, size),
+        Location::Rbd(place) => rbd::grow(place, size).await,
         Location::Mem(_) | Location::Null(_) => Ok(()),
     }
 }

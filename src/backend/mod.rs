@@ -6,11 +6,13 @@
 mod checked;
 mod faulty;
 mod file;
+mod in_flight;
 mod lock;
 mod make;
 mod mem;
 mod null;
 mod pages;
+mod rbd;
 mod url;
 
 use crate::base::{Buf, Extent, OpenError, Result, StatusRun, ZeroMode};
@@ -21,6 +23,7 @@ pub use file::File;
 pub use make::{Made, grow, make, unmake};
 pub use mem::Mem;
 pub use null::Null;
+pub use rbd::{Rbd, RbdPlace};
 pub use url::Location;
 
 /// What a backend is like. Fixed while it is open.
@@ -104,6 +107,7 @@ pub trait Backend {
 pub async fn open(location: &Location, access: Access) -> std::result::Result<Checked, OpenError> {
     let medium = match location {
         Location::File(path) => Medium::File(File::open(path, access).await?),
+        Location::Rbd(place) => Medium::Rbd(Rbd::open(place, access).await?),
         Location::Mem(size) => Medium::Mem(Mem::new(*size)),
         Location::Null(size) => Medium::Null(Null::new(*size)),
     };
@@ -115,6 +119,8 @@ pub async fn open(location: &Location, access: Access) -> std::result::Result<Ch
 pub enum Medium {
     /// A file or a block device.
     File(File),
+    /// An image in a Ceph cluster.
+    Rbd(Rbd),
     /// Memory.
     Mem(Mem),
     /// Nothing.
@@ -128,6 +134,7 @@ macro_rules! each {
     ($medium:expr, $backend:ident => $call:expr) => {
         match $medium {
             Medium::File($backend) => $call,
+            Medium::Rbd($backend) => $call,
             Medium::Mem($backend) => $call,
             Medium::Null($backend) => $call,
             Medium::Faulty($backend) => $call,

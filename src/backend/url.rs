@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::rbd::RbdPlace;
 use crate::base::{OpenError, size};
 
 /// Where a backend is.
@@ -10,13 +11,15 @@ use crate::base::{OpenError, size};
 pub enum Location {
     /// `file:PATH` or just a path: a file or a block device.
     File(PathBuf),
+    /// `rbd:POOL[/NAMESPACE]/IMAGE`: an image in a Ceph cluster.
+    Rbd(RbdPlace),
     /// `mem:SIZE`: memory that is gone when the server ends.
     Mem(u64),
     /// `null:SIZE`: reads give zeroes, writes go nowhere.
     Null(u64),
 }
 
-const FORMS: &str = "use file:PATH, mem:SIZE or null:SIZE";
+const FORMS: &str = "use file:PATH, rbd:POOL/IMAGE, mem:SIZE or null:SIZE";
 
 impl Location {
     /// Reads a backend URL.
@@ -39,6 +42,7 @@ impl Location {
         match (scheme, rest) {
             ("file", "") => Err(refuse("names no file".to_owned())),
             ("file", path) => Ok(Self::File(path.into())),
+            ("rbd", place) => RbdPlace::parse(place).map(Self::Rbd).map_err(refuse),
             ("mem", text) => sized(text).map(Self::Mem),
             ("null", text) => sized(text).map(Self::Null),
             _ => Err(refuse(format!("'{scheme}' is no kind of backend"))),
@@ -50,9 +54,71 @@ impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::Rbd(place) => place.fmt(f),
             Self::Mem(bytes) => write!(f, "mem:{}", size::format(*bytes)),
             Self::Null(bytes) => write!(f, "null:{}", size::format(*bytes)),
         }
+    }
+}
+
+/// What follows the `?` of a URL: `KEY=VALUE`, parted by `&`. Nothing is quoted, so a value
+/// contains no `&`.
+pub(super) struct Options<'a>(Vec<(&'a str, &'a str)>);
+
+/// Parts a URL from its options.
+///
+/// # Errors
+/// What is wrong with the options.
+pub(super) fn split_options(text: &str) -> Result<(&str, Options<'_>), String> {
+    let (path, query) = text.split_once('?').unwrap_or((text, ""));
+    let mut options: Vec<(&str, &str)> = Vec::new();
+    for option in query.split('&').filter(|option| !option.is_empty()) {
+        let (key, value) = option.split_once('=').unwrap_or((option, ""));
+        if value.is_empty() {
+            return Err(format!("'{key}' has no value"));
+        }
+        if options.iter().any(|(known, _)| *known == key) {
+            return Err(format!("'{key}' is there twice"));
+        }
+        options.push((key, value));
+    }
+    if text.contains('\0') {
+        return Err("it contains a zero byte".to_owned());
+    }
+    Ok((path, Options(options)))
+}
+
+impl Options<'_> {
+    /// Takes out the value of `key`.
+    pub(super) fn take(&mut self, key: &str) -> Option<String> {
+        let at = self.0.iter().position(|(known, _)| *known == key)?;
+        Some(self.0.swap_remove(at).1.to_owned())
+    }
+
+    /// Makes sure that nothing is left.
+    ///
+    /// # Errors
+    /// What nobody has taken.
+    pub(super) fn end(self) -> Result<(), String> {
+        match self.0.first() {
+            Some((key, _)) => Err(format!("'{key}' is no option of it")),
+            None => Ok(()),
+        }
+    }
+
+    /// Shows options as they are written.
+    pub(super) fn show(
+        options: &[(&str, Option<&str>)],
+        f: &mut fmt::Formatter<'_>,
+    ) -> fmt::Result {
+        let given = options
+            .iter()
+            .filter_map(|(key, value)| Some((key, (*value)?)));
+        for (index, (key, value)) in given.enumerate() {
+            let before = if index == 0 { '?' } else { '&' };
+            write!(f, "{before}{key}={value}")?;
+        }
+        Ok(())
     }
 }
 
@@ -67,6 +133,7 @@ mod tests {
             ("/a/b:c", "file:/a/b:c"),
             ("disk.img", "file:disk.img"),
             ("./odd:name", "file:./odd:name"),
+            ("rbd:vms/main?id=me", "rbd:vms/main?id=me"),
             ("mem:1G", "mem:1G"),
             ("null:512", "null:512"),
         ] {
@@ -85,6 +152,7 @@ mod tests {
             "mem:1000",
             "null:x",
             "http://a/b",
+            "rbd:vms",
             "mem:9000P",
         ] {
             let error = Location::parse(url).expect_err(url).to_string();

@@ -83,6 +83,10 @@ pub const STATUS_RUNS_MAX: usize = 1024;
 /// Free buffers that one thread keeps for reuse, in bytes. Above it, memory goes back at once.
 pub const POOL_BYTES_MAX: usize = 32 * MIB;
 
+/// Bytes of requests under way to one backend over a network. Libraries for such backends take
+/// requests without end while the storage does not answer; requests beyond this wait for others.
+pub const NETWORK_BYTES_MAX: usize = 64 * MIB;
+
 /// Entries of a reactor's submission queue. A full queue is submitted and goes on.
 pub const RING_ENTRIES: u32 = 1024;
 

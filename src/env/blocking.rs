@@ -22,7 +22,7 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
     if simulated {
         return work();
     }
-    let slot = Slot::new();
+    let slot = Arc::new(Slot::new());
     let give = Arc::clone(&slot);
     pool().push(Box::new(move || give.put(work())));
     slot.take().await

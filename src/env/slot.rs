@@ -1,6 +1,6 @@
 //! One value that another thread makes and a task waits for.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use super::wait::Signal;
 
@@ -13,11 +13,11 @@ pub struct Slot<T> {
 
 impl<T> Slot<T> {
     /// An empty place.
-    pub fn new() -> Arc<Self> {
-        Arc::new(Self {
+    pub const fn new() -> Self {
+        Self {
             value: Mutex::new(None),
             filled: Signal::new(),
-        })
+        }
     }
 
     /// Puts the value there and wakes whoever waits for it.
@@ -33,5 +33,11 @@ impl<T> Slot<T> {
             value.take()
         };
         self.filled.wait_for(take).await
+    }
+}
+
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Self::new()
     }
 }

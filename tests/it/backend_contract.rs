@@ -7,7 +7,7 @@ use bedplate::base::{Buf, Extent, Status, StatusRun, ZeroMode};
 use bedplate::env;
 use bedplate::env::sim;
 
-const SIZE: u64 = 4 << 20;
+pub(crate) const SIZE: u64 = 4 << 20;
 
 const MAY_UNMAP: ZeroMode = ZeroMode {
     may_unmap: true,
@@ -118,7 +118,7 @@ async fn open(location: &Location) -> Checked {
 }
 
 /// The contract of [`Backend`], clause by clause, on a disk that is all zero.
-async fn keeps_the_contract(disk: &Checked) {
+pub(crate) async fn keeps_the_contract(disk: &Checked) {
     let Geometry { size, block, .. } = disk.geometry();
     assert!(size >= SIZE);
     what_was_never_written_reads_as_zero(disk, size, block).await;

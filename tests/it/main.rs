@@ -9,6 +9,7 @@ mod format_garbage;
 mod layering;
 mod luks;
 mod raw_disk;
+mod rbd;
 mod reactor;
 mod service;
 mod sessions;
