@@ -23,6 +23,12 @@ write() {
     writer=$!
 }
 
+# The monitor stands still; who is connected does not need it.
+ceph signal "$cluster" mon STOP
+write 0x33 1
+wait $writer || fail "an error without a monitor: $(cat fio.log)"
+ceph signal "$cluster" mon CONT
+
 # The OSD stands still for a while.
 write 0x11 4
 sleep 1
@@ -38,12 +44,6 @@ ceph signal "$cluster" osd KILL
 sleep 1
 ceph osd "$cluster"
 wait $writer || fail "an error after a crash: $(cat fio.log)"
-
-# The monitor stands still; who is connected does not need it.
-ceph signal "$cluster" mon STOP
-write 0x33 1
-wait $writer || fail "an error without a monitor: $(cat fio.log)"
-ceph signal "$cluster" mon CONT
 
 # Another server takes over from one that stands still; when that one goes on, what it writes does
 # not arrive.
