@@ -90,7 +90,7 @@ pub enum Answer {
     Status(Vec<StatusRun>),
 }
 
-/// A run of bytes of one allocation status.
+/// A run of bytes of one status.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StatusRun {
     /// How long the run is.
@@ -99,7 +99,7 @@ pub struct StatusRun {
     pub status: Status,
 }
 
-/// The allocation status of a run of bytes.
+/// The status of a run of bytes: what is allocated, or what has changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Status {
     /// Space is allocated; the contents are unknown.
@@ -108,6 +108,10 @@ pub enum Status {
     AllocatedZero,
     /// No space is allocated, and it reads as zeroes.
     Hole,
+    /// It has changed since a moment.
+    Dirty,
+    /// It has not.
+    Clean,
 }
 
 /// The obligation to answer one request. Answering consumes it, so a request cannot be answered

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::Mark;
 use super::core::{NotMapped, Source, Stall};
 use super::dedup::Known;
 use super::format::batch::chunk_room;
@@ -195,6 +196,54 @@ impl Disk {
                 Err(NotMapped::Fail(error)) => return Err(error),
             }
         }
+    }
+
+    /// The bitmaps of the volume that it is, or is a snapshot of, by name.
+    pub fn bitmaps(&self) -> Vec<(String, Mark)> {
+        let bitmaps = self.shell.core().bitmaps_of(self.tree);
+        let marked = bitmaps.into_iter().map(|(name, id)| (name, Mark(id)));
+        marked.collect()
+    }
+
+    /// Which of `count` blocks from `first` on differ from what `since` has: dirty and clean runs,
+    /// at most `runs_max`. Fewer blocks than were asked for are described where that is not enough.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), and `Refused` if what it is to be compared with is gone.
+    pub async fn changes(
+        &self,
+        since: Mark,
+        first: u64,
+        count: u64,
+        runs_max: usize,
+    ) -> Result<Vec<StatusRun>> {
+        let trees = (since.0, self.tree);
+        let mut runs = Vec::new();
+        let mut done = 0;
+        while done < count {
+            let rest = (first + done, count - done);
+            let compared = self.shell.core().changes(trees, rest, &mut runs, runs_max);
+            match compared {
+                Ok(0) => break,
+                Ok(more) => {
+                    done += more;
+                    env::end_of_turn().await;
+                }
+                Err(NotMapped::Load(load)) => self.shell.load(load).await?,
+                Err(NotMapped::Paused) => self.until_comparable(trees).await,
+                Err(NotMapped::Fail(error)) => return Err(error),
+            }
+        }
+        Ok(runs)
+    }
+
+    /// Waits while one of two trees may not be read.
+    async fn until_comparable(&self, (old, new): (u32, u32)) {
+        let look = || {
+            let core = self.shell.core();
+            (!core.is_unreadable(old) && !core.is_unreadable(new)).then_some(())
+        };
+        self.shell.changed.wait_for(look).await;
     }
 
     /// Notes that `count` blocks from `first` on will be read soon: they are read into the cache.

@@ -107,7 +107,7 @@ impl Core {
     }
 
     /// The root and the height of a volume or snapshot that has these blocks.
-    fn place_of(
+    pub(super) fn place_of(
         &self,
         tree: u32,
         first: u64,

@@ -40,7 +40,7 @@ impl Context {
     /// What this context says of a run of bytes.
     pub(super) const fn flags(self, status: Status) -> u32 {
         match (self, status) {
-            (Self::Allocation, Status::Data) => 0,
+            (Self::Allocation, Status::Data | Status::Dirty | Status::Clean) => 0,
             (Self::Allocation, Status::AllocatedZero) => allocation::ZERO,
             (Self::Allocation, Status::Hole) => allocation::HOLE | allocation::ZERO,
         }
