@@ -51,14 +51,32 @@ pub enum Op {
         /// Where.
         at: Extent,
     },
-    /// What is allocated in `at`; answered by [`Answer::Status`].
+    /// What is allocated in `at`, or has changed; answered by [`Answer::Status`].
     Status {
         /// Where.
         at: Extent,
-        /// How many runs to describe at most, at least one.
+        /// How many runs to describe at most for each aspect, at least one.
         runs_max: usize,
+        /// What to tell.
+        aspects: Vec<Aspect>,
     },
 }
+
+/// What a status tells of a disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Aspect {
+    /// What is allocated.
+    Allocation,
+    /// How far from the disk itself it is allocated: see [`Status::Depth`].
+    Depth,
+    /// What has changed.
+    Changes(Mark),
+}
+
+/// What the content of a disk is compared with to tell what has changed: a bitmap, for example. The
+/// disk that gave it knows what it means, and it never means another one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Mark(pub u32);
 
 /// When a write is answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,8 +104,8 @@ pub enum Answer {
     Done,
     /// The bytes that were asked for, all of them.
     Data(Buf),
-    /// What is allocated.
-    Status(Vec<StatusRun>),
+    /// The runs of each aspect that was asked for, in their order.
+    Status(Vec<Vec<StatusRun>>),
 }
 
 /// A run of bytes of one status.
@@ -97,6 +115,20 @@ pub struct StatusRun {
     pub bytes: u64,
     /// What is known of it.
     pub status: Status,
+}
+
+impl StatusRun {
+    /// Adds it to `runs`, to the last one if that is of the same status; `false` if there are
+    /// `runs_max` already.
+    pub fn add_to(self, runs: &mut Vec<Self>, runs_max: usize) -> bool {
+        let is_full = runs.len() == runs_max;
+        match runs.last_mut() {
+            Some(last) if last.status == self.status => last.bytes += self.bytes,
+            _ if is_full => return false,
+            _ => runs.push(self),
+        }
+        true
+    }
 }
 
 /// The status of a run of bytes: what is allocated, or what has changed.
@@ -112,6 +144,9 @@ pub enum Status {
     Dirty,
     /// It has not.
     Clean,
+    /// It is allocated so far from the disk itself: 0 nowhere, 1 by the disk, 2 by what that was
+    /// made from, or further away.
+    Depth(u32),
 }
 
 /// The obligation to answer one request. Answering consumes it, so a request cannot be answered

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::Mark;
 use super::core::{NotMapped, Source, Stall};
 use super::dedup::Known;
 use super::format::batch::chunk_room;
@@ -12,7 +11,7 @@ use super::payload::Payload;
 use super::prepare::{Experience, How, divide, pack_new};
 use super::readahead::Readahead;
 use super::shell::{Shell, corrupt, read_chunk};
-use crate::base::{Buf, Durability, Result, StatusRun};
+use crate::base::{Buf, Durability, Error, Mark, Refusal, Result, Status, StatusRun};
 use crate::codec::{Broken, unpack};
 use crate::env;
 
@@ -232,6 +231,48 @@ impl Disk {
                 Err(NotMapped::Load(load)) => self.shell.load(load).await?,
                 Err(NotMapped::Paused) => self.until_comparable(trees).await,
                 Err(NotMapped::Fail(error)) => return Err(error),
+            }
+        }
+        Ok(runs)
+    }
+
+    /// How far from the disk itself `count` blocks from `first` on are allocated: by nobody, by its
+    /// volume, or by what that was made from or something before it, as long as that is there. At
+    /// most `runs_max` runs.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub async fn depth(&self, first: u64, count: u64, runs_max: usize) -> Result<Vec<StatusRun>> {
+        let origin = self.shell.core().origin_of(self.tree).map(Mark);
+        let mut runs: Vec<StatusRun> = Vec::new();
+        let mut at = first;
+        for run in self.status(first, count, runs_max).await? {
+            let blocks = run.bytes / BLOCK as u64;
+            let end = at + blocks;
+            let parts = match (run.status, origin) {
+                (Status::Data, Some(origin)) => {
+                    match self.changes(origin, at, blocks, runs_max).await {
+                        // It was deleted a moment ago.
+                        Err(Error::Refused(Refusal::Invalid)) => vec![run],
+                        compared => compared?,
+                    }
+                }
+                _ => vec![run],
+            };
+            for part in parts {
+                let status = Status::Depth(match part.status {
+                    Status::Hole => 0,
+                    Status::Clean => 2,
+                    _ => 1,
+                });
+                if !(StatusRun { status, ..part }).add_to(&mut runs, runs_max) {
+                    return Ok(runs);
+                }
+                at += part.bytes / BLOCK as u64;
+            }
+            // There was no room for what differs in it.
+            if at < end {
+                return Ok(runs);
             }
         }
         Ok(runs)

@@ -47,6 +47,8 @@ pub use tuning::Sabotage;
 pub use tuning::Tuning;
 
 use self::core::{Core, Health};
+pub use crate::base::Mark;
+
 use crate::backend::{Backend, Checked};
 use crate::codec::Credential;
 use crate::env;
@@ -87,11 +89,6 @@ pub struct BitmapInfo {
     /// Whether it was given up for lack of space, so that everything counts as changed.
     pub given_up: bool,
 }
-
-/// What a volume or snapshot is compared with to tell what has changed: a bitmap, or a volume or
-/// snapshot. Never means another one than it did at first.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Mark(u32);
 
 /// How full a store is, in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

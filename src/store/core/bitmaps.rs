@@ -34,13 +34,10 @@
 //! up: everything counts as changed, and its nodes are free.
 
 use super::{Core, Pause, TreeState};
+use crate::base::limits::BITMAPS_MAX;
 use crate::store::format::root::TreeKind;
 use crate::store::map::Ref;
 use crate::store::{BitmapInfo, BitmapName, StoreError, TreeName};
-
-/// Bitmaps that a volume has at most: each may cost nodes, a 512th of the volume, and clients tell
-/// them apart by small numbers.
-pub(in crate::store) const BITMAPS_MAX: usize = 32;
 
 impl Core {
     /// All bitmaps, as people see them.
@@ -69,6 +66,18 @@ impl Core {
         let mut list: Vec<_> = ghosts.map(|tree| (tree.name.clone(), tree.id)).collect();
         list.sort();
         list
+    }
+
+    /// What the volume that tree `id` is, or was taken of, was made from, if that is still there.
+    pub(in crate::store) fn origin_of(&self, id: u32) -> Option<u32> {
+        let tree = self.trees.get(&id)?;
+        let volume = match tree.kind {
+            TreeKind::Snapshot => self.trees.get(&tree.parent)?,
+            TreeKind::Volume | TreeKind::Ghost => tree,
+        };
+        self.trees
+            .contains_key(&volume.parent)
+            .then_some(volume.parent)
     }
 
     /// The ghost of a bitmap.

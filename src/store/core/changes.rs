@@ -37,14 +37,9 @@ impl Core {
                 false => Status::Clean,
             };
             let bytes = blocks * BLOCK as u64;
-            let is_full = runs.len() == runs_max;
-            match runs.last_mut() {
-                Some(last) if last.status == status => last.bytes += bytes,
-                _ if is_full => return false,
-                _ => runs.push(StatusRun { bytes, status }),
-            }
-            done += blocks;
-            true
+            let is_told = StatusRun { bytes, status }.add_to(runs, runs_max);
+            done += if is_told { blocks } else { 0 };
+            is_told
         };
         if given_up {
             see(true, count);

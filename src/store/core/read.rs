@@ -82,13 +82,7 @@ impl Core {
                 false => Status::Data,
             };
             let bytes = blocks * BLOCK as u64;
-            let is_full = runs.len() == runs_max;
-            match runs.last_mut() {
-                Some(last) if last.status == status => last.bytes += bytes,
-                _ if is_full => return false,
-                _ => runs.push(StatusRun { bytes, status }),
-            }
-            true
+            StatusRun { bytes, status }.add_to(&mut runs, runs_max)
         };
         let looked = self
             .nodes
