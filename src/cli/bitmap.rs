@@ -7,7 +7,7 @@ use super::names::{BitmapPath, TreePath};
 use super::offline::StoreChoice;
 use super::{date, print};
 use crate::base::OpenError;
-use crate::store::StoreError;
+use crate::store::{BitmapName, Store, StoreError};
 
 const CREATE_EXAMPLES: &str = "\
 Examples:
@@ -44,17 +44,21 @@ pub(super) struct BitmapArgs {
 
 #[derive(Debug, Subcommand)]
 enum BitmapCommand {
-    Create(CreateArgs),
+    /// Tell from now on what changes.
+    #[command(after_help = CREATE_EXAMPLES)]
+    Create(OneArgs),
     List(ListArgs),
-    Clear(ClearArgs),
-    Delete(DeleteArgs),
+    /// Tell what changes from now on, and nothing of before.
+    #[command(after_help = CLEAR_EXAMPLES)]
+    Clear(OneArgs),
+    /// Delete a bitmap. Its volume stays as it is.
+    #[command(after_help = DELETE_EXAMPLES)]
+    Delete(OneArgs),
 }
 
-/// Tell from now on what changes.
 #[derive(Debug, Args)]
-#[command(after_help = CREATE_EXAMPLES)]
-struct CreateArgs {
-    /// The volume, and what the bitmap is to be called.
+struct OneArgs {
+    /// The volume, and what the bitmap is called.
     #[arg(value_name = "STORE/VOL:NAME", value_parser = BitmapPath::parse)]
     bitmap: BitmapPath,
 }
@@ -70,24 +74,6 @@ struct ListArgs {
     /// Print a JSON array.
     #[arg(long)]
     json: bool,
-}
-
-/// Tell what changes from now on, and nothing of before.
-#[derive(Debug, Args)]
-#[command(after_help = CLEAR_EXAMPLES)]
-struct ClearArgs {
-    /// The bitmap.
-    #[arg(value_name = "STORE/VOL:NAME", value_parser = BitmapPath::parse)]
-    bitmap: BitmapPath,
-}
-
-/// Delete a bitmap. Its volume stays as it is.
-#[derive(Debug, Args)]
-#[command(after_help = DELETE_EXAMPLES)]
-struct DeleteArgs {
-    /// The bitmap.
-    #[arg(value_name = "STORE/VOL:NAME", value_parser = BitmapPath::parse)]
-    bitmap: BitmapPath,
 }
 
 /// A bitmap, as it is told.
@@ -108,18 +94,32 @@ struct BitmapFacts {
 pub(super) fn run(args: BitmapArgs) -> Result<(), OpenError> {
     let stores = args.stores;
     match args.command {
-        BitmapCommand::Create(args) => create(&stores, args),
+        BitmapCommand::Create(OneArgs { bitmap }) => {
+            change(&stores, bitmap, async |store, name| {
+                store.create_bitmap(name).await
+            })
+        }
         BitmapCommand::List(args) => list(&stores, args),
-        BitmapCommand::Clear(args) => clear(&stores, args),
-        BitmapCommand::Delete(args) => delete(&stores, args),
+        BitmapCommand::Clear(OneArgs { bitmap }) => change(&stores, bitmap, async |store, name| {
+            store.clear_bitmap(name).await
+        }),
+        BitmapCommand::Delete(OneArgs { bitmap }) => {
+            change(&stores, bitmap, async |store, name| {
+                store.delete_bitmap(name).await
+            })
+        }
     }
 }
 
-fn create(stores: &StoreChoice, args: CreateArgs) -> Result<(), OpenError> {
-    let path = args.bitmap;
+/// Does `work` with a bitmap.
+fn change(
+    stores: &StoreChoice,
+    path: BitmapPath,
+    work: impl AsyncFnOnce(&Store, &BitmapName) -> Result<(), StoreError> + 'static,
+) -> Result<(), OpenError> {
     stores.run(&path.store.clone(), async move |store| {
-        let made = store.create_bitmap(&path.bitmap).await;
-        made.map_err(|error| error.of(&path.to_string()))
+        let done = work(&store, &path.bitmap).await;
+        done.map_err(|error| error.of(&path.to_string()))
     })
 }
 
@@ -155,20 +155,4 @@ fn list(stores: &StoreChoice, args: ListArgs) -> Result<(), OpenError> {
     let rows: Vec<_> = found.into_iter().map(cells).collect();
     print::line(&print::table(["NAME", "SINCE", "TELLS"], &rows));
     Ok(())
-}
-
-fn clear(stores: &StoreChoice, args: ClearArgs) -> Result<(), OpenError> {
-    let path = args.bitmap;
-    stores.run(&path.store.clone(), async move |store| {
-        let cleared = store.clear_bitmap(&path.bitmap).await;
-        cleared.map_err(|error| error.of(&path.to_string()))
-    })
-}
-
-fn delete(stores: &StoreChoice, args: DeleteArgs) -> Result<(), OpenError> {
-    let path = args.bitmap;
-    stores.run(&path.store.clone(), async move |store| {
-        let deleted = store.delete_bitmap(&path.bitmap).await;
-        deleted.map_err(|error| error.of(&path.to_string()))
-    })
 }

@@ -7,6 +7,7 @@
 //! and writes what the core decides. `format` is what lies on the backend.
 
 mod cache;
+mod changes;
 pub mod check;
 mod checkpointer;
 mod collector;

@@ -113,10 +113,8 @@ impl FakeDisk {
         let mut runs: Vec<StatusRun> = Vec::new();
         let mut add = |blocks: u64, status: Status| {
             let bytes = blocks * BLOCK as u64;
-            match runs.last_mut() {
-                _ if blocks == 0 => {}
-                Some(last) if last.status == status => last.bytes += bytes,
-                _ => runs.push(StatusRun { bytes, status }),
+            if bytes > 0 {
+                StatusRun { bytes, status }.add_to(&mut runs, usize::MAX);
             }
         };
         let mut from = first;
