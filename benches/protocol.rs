@@ -22,6 +22,8 @@ fn agreed(framing: Framing) -> Agreed {
             read_only: false,
             preferred_block: 4096,
             can_fast_zero: true,
+            has_depth: false,
+            bitmaps: Vec::new(),
         },
         framing,
         contexts: Contexts::NONE,

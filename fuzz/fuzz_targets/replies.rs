@@ -84,8 +84,8 @@ fn encode(to: ReplyTo, answer: &Answer, out: &mut Outbox) -> Option<Read> {
             if runs.is_empty() || to.framing == Framing::Simple {
                 return None;
             }
-            to.status(Contexts::all(), &runs, out);
             read.runs = expected_runs(to.framing, &runs);
+            to.status(Contexts::ALLOCATION, &[runs], out);
         }
     }
     Some(read)

@@ -40,6 +40,8 @@ fn agree(settings: &Settings<'_>, size: u64) -> Agreed {
             read_only: settings.choice(2),
             preferred_block: 4096,
             can_fast_zero: settings.choice(3),
+            has_depth: false,
+            bitmaps: Vec::new(),
         },
         framing: match settings.choices & 3 {
             0 => Framing::Simple,
@@ -47,7 +49,7 @@ fn agree(settings: &Settings<'_>, size: u64) -> Agreed {
             _ => Framing::Extended,
         },
         contexts: if settings.choice(4) {
-            Contexts::all()
+            Contexts::ALLOCATION
         } else {
             Contexts::NONE
         },

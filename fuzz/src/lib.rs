@@ -10,6 +10,7 @@
 //! The first bytes of an input are the [`Settings`] of its target, the rest is what the peer
 //! sends. A finding becomes a unit test beside the code that it was found in.
 
+use bedplate::base::Mark;
 use bedplate::frontend::nbd::proto::{ExportInfo, Exports};
 
 /// What every target but `replies` and `format` takes from the front of its input, so that seeds
@@ -79,6 +80,8 @@ impl Exports for Two {
             read_only,
             preferred_block: 4096,
             can_fast_zero: true,
+            has_depth: true,
+            bitmaps: vec![("daily".to_owned(), Mark(7))],
         })
     }
 }

@@ -80,6 +80,10 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// asks again from where the reply ended.
 pub const STATUS_RUNS_MAX: usize = 1024;
 
+/// Dirty bitmaps that a volume has at most; another is refused. Each may cost nodes, a 512th of the
+/// volume, and a client may ask for all of them at once.
+pub const BITMAPS_MAX: usize = 32;
+
 /// Free buffers that one thread keeps for reuse, in bytes. Above it, memory goes back at once.
 pub const POOL_BYTES_MAX: usize = 32 * MIB;
 

@@ -14,4 +14,6 @@ pub use buf::Buf;
 pub use error::{Error, Fault, Refusal, Result};
 pub use extent::Extent;
 pub use open_error::OpenError;
-pub use request::{Answer, Durability, Op, Reply, Request, Status, StatusRun, Ticket, ZeroMode};
+pub use request::{
+    Answer, Aspect, Durability, Mark, Op, Reply, Request, Status, StatusRun, Ticket, ZeroMode,
+};

@@ -51,14 +51,32 @@ pub enum Op {
         /// Where.
         at: Extent,
     },
-    /// What is allocated in `at`; answered by [`Answer::Status`].
+    /// What is allocated in `at`, or has changed; answered by [`Answer::Status`].
     Status {
         /// Where.
         at: Extent,
-        /// How many runs to describe at most, at least one.
+        /// How many runs to describe at most for each aspect, at least one.
         runs_max: usize,
+        /// What to tell.
+        aspects: Vec<Aspect>,
     },
 }
+
+/// What a status tells of a disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Aspect {
+    /// What is allocated.
+    Allocation,
+    /// How far from the disk itself it is allocated: see [`Status::Depth`].
+    Depth,
+    /// What has changed.
+    Changes(Mark),
+}
+
+/// What the content of a disk is compared with to tell what has changed: a bitmap, for example. The
+/// disk that gave it knows what it means, and it never means another one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Mark(pub u32);
 
 /// When a write is answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,11 +104,11 @@ pub enum Answer {
     Done,
     /// The bytes that were asked for, all of them.
     Data(Buf),
-    /// What is allocated.
-    Status(Vec<StatusRun>),
+    /// The runs of each aspect that was asked for, in their order.
+    Status(Vec<Vec<StatusRun>>),
 }
 
-/// A run of bytes of one allocation status.
+/// A run of bytes of one status.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StatusRun {
     /// How long the run is.
@@ -99,7 +117,21 @@ pub struct StatusRun {
     pub status: Status,
 }
 
-/// The allocation status of a run of bytes.
+impl StatusRun {
+    /// Adds it to `runs`, to the last one if that is of the same status; `false` if there are
+    /// `runs_max` already.
+    pub fn add_to(self, runs: &mut Vec<Self>, runs_max: usize) -> bool {
+        let is_full = runs.len() == runs_max;
+        match runs.last_mut() {
+            Some(last) if last.status == self.status => last.bytes += self.bytes,
+            _ if is_full => return false,
+            _ => runs.push(self),
+        }
+        true
+    }
+}
+
+/// The status of a run of bytes: what is allocated, or what has changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Status {
     /// Space is allocated; the contents are unknown.
@@ -108,6 +140,13 @@ pub enum Status {
     AllocatedZero,
     /// No space is allocated, and it reads as zeroes.
     Hole,
+    /// It has changed since a moment.
+    Dirty,
+    /// It has not.
+    Clean,
+    /// It is allocated so far from the disk itself: 0 nowhere, 1 by the disk, 2 by what that was
+    /// made from, or further away.
+    Depth(u32),
 }
 
 /// The obligation to answer one request. Answering consumes it, so a request cannot be answered

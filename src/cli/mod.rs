@@ -1,6 +1,7 @@
 //! The words that people type.
 
 pub mod bench;
+mod bitmap;
 mod date;
 mod key;
 mod keys;
@@ -11,6 +12,7 @@ mod print;
 mod raw;
 mod serve;
 mod snapshot;
+mod snapshot_diff;
 mod store;
 mod store_check;
 mod store_inspect;
@@ -42,6 +44,7 @@ enum Command {
     Store(store::StoreArgs),
     Volume(volume::VolumeArgs),
     Snapshot(snapshot::SnapshotArgs),
+    Bitmap(bitmap::BitmapArgs),
     Key(key::KeyCommandArgs),
     Raw(raw::RawArgs),
     Bench(bench::BenchArgs),
@@ -56,6 +59,7 @@ pub fn run() -> ExitCode {
         Command::Store(args) => end(store::run(args)),
         Command::Volume(args) => end(volume::run(args)),
         Command::Snapshot(args) => end(snapshot::run(args)),
+        Command::Bitmap(args) => end(bitmap::run(args)),
         Command::Key(args) => end(key::run(args)),
         Command::Raw(args) => end(raw::run(args)),
         Command::Bench(args) => end(bench::run(args)),

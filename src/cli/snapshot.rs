@@ -1,9 +1,10 @@
-//! `bedplate snapshot`: takes, lists, deletes and goes back to snapshots of volumes.
+//! `bedplate snapshot`: takes, lists, deletes, compares and goes back to snapshots of volumes.
 
 use clap::{Args, Subcommand};
 
-use super::names::TreePath;
+use super::names::{TreePath, parse_new_bitmap};
 use super::offline::StoreChoice;
+use super::snapshot_diff::{self, DiffArgs};
 use super::trees::TreeFacts;
 use super::{print, trees};
 use crate::base::OpenError;
@@ -13,7 +14,9 @@ const CREATE_EXAMPLES: &str = "\
 Examples:
   bedplate snapshot create main/vm1@monday --store main=/srv/store.img
   bedplate snapshot create main/db@before main/log@before --store main=/srv/store.img
-      both at the same moment";
+      both at the same moment
+  bedplate snapshot create main/vm1@tuesday --bitmap since-tuesday --store main=/srv/store.img
+      and a bitmap, which tells what changes from that moment on";
 
 const LIST_EXAMPLES: &str = "\
 Example:
@@ -28,7 +31,7 @@ Example:
   bedplate snapshot rollback main/vm1@monday --store main=/srv/store.img
       main/vm1 has the content of then; what was written since is gone";
 
-/// Take, list, delete and go back to snapshots.
+/// Take, list, delete, compare and go back to snapshots.
 #[derive(Debug, Args)]
 pub(super) struct SnapshotArgs {
     #[command(flatten)]
@@ -44,6 +47,7 @@ enum SnapshotCommand {
     List(ListArgs),
     Delete(DeleteArgs),
     Rollback(RollbackArgs),
+    Diff(DiffArgs),
 }
 
 /// Keep volumes as they are now; several of one store at one moment.
@@ -53,6 +57,10 @@ struct CreateArgs {
     /// Volumes, and what the snapshot of each is to be called.
     #[arg(required = true, value_name = "STORE/VOL@SNAP", value_parser = TreePath::parse_snapshot)]
     snapshots: Vec<TreePath>,
+
+    /// Make a bitmap of each of these volumes, at the same moment.
+    #[arg(long, value_name = "NAME", value_parser = parse_new_bitmap)]
+    bitmap: Option<String>,
 }
 
 /// List the snapshots of a volume.
@@ -97,6 +105,7 @@ pub(super) fn run(args: SnapshotArgs) -> Result<(), OpenError> {
         SnapshotCommand::List(args) => list(&stores, args),
         SnapshotCommand::Delete(args) => delete(&stores, args),
         SnapshotCommand::Rollback(args) => rollback(&stores, args),
+        SnapshotCommand::Diff(args) => snapshot_diff::run(&stores, args),
     }
 }
 
@@ -116,7 +125,10 @@ fn create(stores: &StoreChoice, args: CreateArgs) -> Result<(), OpenError> {
         .map(|path| path.tree.clone())
         .collect();
     stores.run(&first.store, async move |store| {
-        let taken = store.snapshot(&trees).await;
+        let taken = match args.bitmap {
+            Some(bitmap) => store.snapshot_with_bitmaps(&trees, &bitmap).await,
+            None => store.snapshot(&trees).await,
+        };
         taken.map_err(|error| error.of(&names.join(" ")))
     })
 }

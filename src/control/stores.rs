@@ -111,7 +111,7 @@ fn volume(name: &StoreName, store: &Arc<Store>, tree: TreeInfo) -> Result<Volume
     let disk = store.disk(&tree.name).map_err(|error| error.of(&export))?;
     let (access, what) = match tree.kind {
         TreeKind::Volume => (Access::Write, "volume"),
-        TreeKind::Snapshot => (Access::Read, "snapshot"),
+        TreeKind::Snapshot | TreeKind::Ghost => (Access::Read, "snapshot"),
     };
     let description = format!("{what} of store {name}");
     Ok(Volume::new(

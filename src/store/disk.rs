@@ -34,8 +34,8 @@ const ZERO_BLOCKS_MAX: u64 = 1 << 30;
 /// volume whose size is not a multiple of that counts as whole. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Disk {
-    shell: Arc<Shell>,
-    tree: u32,
+    pub(super) shell: Arc<Shell>,
+    pub(super) tree: u32,
     size: u64,
     kind: TreeKind,
     readahead: Arc<Readahead>,

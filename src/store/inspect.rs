@@ -350,6 +350,8 @@ fn tree_row(tree: &Tree) -> Vec<Cell> {
     let kind = match tree.kind {
         TreeKind::Volume => "volume",
         TreeKind::Snapshot => "snapshot",
+        TreeKind::Ghost if tree.given_up => "ghost, given up",
+        TreeKind::Ghost => "ghost",
     };
     vec![
         number(u64::from(tree.id)),

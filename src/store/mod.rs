@@ -7,6 +7,7 @@
 //! and writes what the core decides. `format` is what lies on the backend.
 
 mod cache;
+mod changes;
 pub mod check;
 mod checkpointer;
 mod collector;
@@ -40,13 +41,15 @@ pub use disk::Disk;
 pub use error::StoreError;
 pub use format::root::{Compression, Dedup, Properties, TreeKind};
 pub use keys::{add_key, destroy_keys, list_keys, remove_key, slot_of_key};
-pub use names::TreeName;
+pub use names::{BitmapName, TreeName};
 #[cfg(debug_assertions)]
 #[doc(hidden)]
 pub use tuning::Sabotage;
 pub use tuning::Tuning;
 
 use self::core::{Core, Health};
+pub use crate::base::Mark;
+
 use crate::backend::{Backend, Checked};
 use crate::codec::Credential;
 use crate::env;
@@ -75,6 +78,17 @@ pub struct TreeInfo {
     pub origin: Option<TreeName>,
     /// How it is treated.
     pub properties: Properties,
+}
+
+/// A dirty bitmap, as people see it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BitmapInfo {
+    /// What it is called.
+    pub name: BitmapName,
+    /// Since when it tells what has changed, in seconds since 1970.
+    pub created: u64,
+    /// Whether it was given up for lack of space, so that everything counts as changed.
+    pub given_up: bool,
 }
 
 /// How full a store is, in bytes.
@@ -114,6 +128,8 @@ pub struct Traffic {
     pub metadata: u64,
     /// How often garbage collection has visited everything.
     pub passes: u64,
+    /// Bitmaps that were given up for lack of space, so that all counts as changed in them.
+    pub given_up: u64,
 }
 
 impl Store {
@@ -216,7 +232,7 @@ impl Store {
             .await
     }
 
-    /// Deletes a snapshot, or a volume that has none.
+    /// Deletes a snapshot, or a volume that has none with its bitmaps.
     ///
     /// # Errors
     /// `NotFound`, or `Busy` for a volume with snapshots.
@@ -274,6 +290,69 @@ impl Store {
     pub async fn snapshot(&self, names: &[TreeName]) -> Result<(), StoreError> {
         let now = env::wall_clock();
         self.administer(|core| core.snapshot(names, now)).await
+    }
+
+    /// Takes snapshots, of several volumes at the same moment, and makes a bitmap called `bitmap`
+    /// of each of these volumes at that moment.
+    ///
+    /// # Errors
+    /// As [`snapshot`](Self::snapshot) and [`create_bitmap`](Self::create_bitmap); then none is
+    /// made.
+    pub async fn snapshot_with_bitmaps(
+        &self,
+        names: &[TreeName],
+        bitmap: &str,
+    ) -> Result<(), StoreError> {
+        let now = env::wall_clock();
+        self.administer(|core| core.snapshot_with_bitmaps(names, bitmap, now))
+            .await
+    }
+
+    /// All bitmaps, by name.
+    pub fn list_bitmaps(&self) -> Vec<BitmapInfo> {
+        self.shell.core().list_bitmaps()
+    }
+
+    /// Makes a bitmap, which tells what of its volume changes from now on.
+    ///
+    /// # Errors
+    /// `NotFound`, `Exists`, `Invalid`.
+    pub async fn create_bitmap(&self, name: &BitmapName) -> Result<(), StoreError> {
+        let now = env::wall_clock();
+        self.administer(|core| core.create_bitmap(name, now)).await
+    }
+
+    /// Has a bitmap tell what changes from now on, and nothing of before.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn clear_bitmap(&self, name: &BitmapName) -> Result<(), StoreError> {
+        let now = env::wall_clock();
+        self.administer(|core| core.clear_bitmap(name, now)).await
+    }
+
+    /// Deletes a bitmap.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn delete_bitmap(&self, name: &BitmapName) -> Result<(), StoreError> {
+        self.administer(|core| core.delete_bitmap(name)).await
+    }
+
+    /// To tell what has changed since the bitmap was made or cleared.
+    ///
+    /// # Errors
+    /// If there is none of this name.
+    pub fn bitmap_mark(&self, name: &BitmapName) -> Result<Mark, StoreError> {
+        self.shell.core().find_bitmap(name).map(Mark)
+    }
+
+    /// To tell what differs from a volume or snapshot.
+    ///
+    /// # Errors
+    /// If there is none of this name.
+    pub fn mark(&self, name: &TreeName) -> Result<Mark, StoreError> {
+        self.shell.core().find(name).map(|tree| Mark(tree.id))
     }
 
     /// Gives a volume the content of one of its snapshots. Its writes wait meanwhile.

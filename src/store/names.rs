@@ -1,4 +1,4 @@
-//! What people call volumes and snapshots.
+//! What people call volumes, snapshots and bitmaps.
 
 use std::fmt;
 
@@ -57,6 +57,56 @@ impl TreeName {
     }
 }
 
+/// The name of a dirty bitmap of a volume.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct BitmapName {
+    volume: String,
+    bitmap: String,
+}
+
+impl BitmapName {
+    /// Reads `VOLUME:BITMAP`. What is behind the last colon is the bitmap.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with the name.
+    pub fn parse(text: &str) -> Result<Self, StoreError> {
+        let why = || StoreError::Invalid(format!("'{text}' names no bitmap; write VOLUME:BITMAP"));
+        let (volume, bitmap) = text.rsplit_once(':').ok_or_else(why)?;
+        Self::new(volume, bitmap)
+    }
+
+    /// The bitmap `name` of `volume`.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn new(volume: &str, name: &str) -> Result<Self, StoreError> {
+        if name.contains(':') {
+            let why = format!("the name '{name}' of a bitmap has a colon");
+            return Err(StoreError::Invalid(why));
+        }
+        Ok(Self {
+            volume: checked(volume)?,
+            bitmap: checked(name)?,
+        })
+    }
+
+    /// The volume that it is of.
+    pub fn volume_name(&self) -> &str {
+        &self.volume
+    }
+
+    /// The bitmap, among those of its volume.
+    pub fn bitmap_name(&self) -> &str {
+        &self.bitmap
+    }
+}
+
+impl fmt::Display for BitmapName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.volume, self.bitmap)
+    }
+}
+
 impl fmt::Display for TreeName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.volume)?;
@@ -94,6 +144,17 @@ mod tests {
     fn names_are_read_and_shown() {
         for text in ["vm1", "vm-1.root", "vm1@monday", "a:b@c+d"] {
             assert_eq!(TreeName::parse(text).expect(text).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_bitmap_is_behind_the_last_colon() {
+        let name = BitmapName::parse("a:b:daily").expect("a bitmap");
+        assert_eq!((name.volume_name(), name.bitmap_name()), ("a:b", "daily"));
+        assert_eq!(name.to_string(), "a:b:daily");
+        assert!(BitmapName::new("a", "b:c").is_err());
+        for text in ["a", "a:", ":b", "a@b:c", "a:b@c"] {
+            assert!(BitmapName::parse(text).is_err(), "{text}");
         }
     }
 

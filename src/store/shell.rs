@@ -359,7 +359,10 @@ pub(super) async fn read_node(
         *entry = u64::from_le_bytes(bytes.try_into().expect("8 bytes"));
     }
     // An entry is followed, so what comes from outside is looked at once, here.
-    let sound = |bits: &u64| *bits == 0 || shape.holds(Ptr::from_bits(*bits));
+    let sound = |bits: &u64| {
+        let ptr = Ptr::from_bits(*bits);
+        ptr.is_hole() || shape.holds(ptr) || ptr.is_dead() && load.level == 0
+    };
     match node.iter().all(sound) {
         true => Ok(node),
         false => Err(corrupt("following a node of a map")),

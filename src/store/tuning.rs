@@ -40,6 +40,8 @@ pub enum Sabotage {
     SkipMoves,
     /// A block may be what lies in a segment that is about to be freed.
     ReferToFreed,
+    /// Segments are freed that ghosts lead to, and their entries stay.
+    ForgetGhosts,
 }
 
 impl Tuning {
@@ -52,6 +54,7 @@ impl Tuning {
                 Promise::Reuse => Sabotage::ReuseEarly,
                 Promise::Moves => Sabotage::SkipMoves,
                 Promise::References => Sabotage::ReferToFreed,
+                Promise::Ghosts => Sabotage::ForgetGhosts,
             };
             self.sabotage == Some(sabotage)
         }
@@ -74,6 +77,8 @@ pub(super) enum Promise {
     Moves,
     /// What a block refers to stays.
     References,
+    /// No ghost leads to a segment that is used again.
+    Ghosts,
 }
 
 impl Default for Tuning {

@@ -1,7 +1,9 @@
 //! Every kind of disk there is.
 
 use super::{EncryptedDisk, RawDisk, StoredDisk};
-use crate::base::{Buf, Durability, Extent, Result, StatusRun, ZeroMode};
+use crate::base::{
+    Aspect, Buf, Durability, Error, Extent, Mark, Refusal, Result, StatusRun, ZeroMode,
+};
 
 /// A disk: any range of its bytes may be read and changed.
 #[derive(Debug)]
@@ -117,6 +119,40 @@ impl Disk {
             Self::Raw(disk) => disk.status(at, runs_max).await,
             Self::Encrypted(disk) => Ok(disk.status(at)),
             Self::Stored(disk) => disk.status(at, runs_max).await,
+        }
+    }
+}
+
+impl Disk {
+    /// What `aspect` is of the start of `at`: at least one run, at most `runs_max`.
+    ///
+    /// # Errors
+    /// As [`status`](Self::status); `Refused` for what this kind of disk does not tell, and for
+    /// changes since what is gone.
+    pub async fn status_of(
+        &self,
+        at: Extent,
+        runs_max: usize,
+        aspect: Aspect,
+    ) -> Result<Vec<StatusRun>> {
+        match (self, aspect) {
+            (_, Aspect::Allocation) => self.status(at, runs_max).await,
+            (Self::Stored(disk), Aspect::Depth) => disk.depth(at, runs_max).await,
+            (Self::Stored(disk), Aspect::Changes(mark)) => disk.changes(mark, at, runs_max).await,
+            _ => Err(Error::Refused(Refusal::NotSupported)),
+        }
+    }
+
+    /// Whether it tells how far from itself what is allocated lies.
+    pub fn has_depth(&self) -> bool {
+        matches!(self, Self::Stored(_))
+    }
+
+    /// The bitmaps that tell what has changed, by name.
+    pub fn bitmaps(&self) -> Vec<(String, Mark)> {
+        match self {
+            Self::Stored(disk) => disk.bitmaps(),
+            Self::Raw(_) | Self::Encrypted(_) => Vec::new(),
         }
     }
 }

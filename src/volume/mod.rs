@@ -11,7 +11,9 @@ mod range_lock;
 mod raw;
 mod stored;
 
-use crate::base::{Answer, Error, Op, Refusal, Reply, Request, Result};
+use crate::base::{
+    Answer, Aspect, Error, Extent, Mark, Op, Refusal, Reply, Request, Result, StatusRun,
+};
 
 pub use catalog::Catalog;
 pub use disk::Disk;
@@ -101,11 +103,38 @@ impl Volume {
         self.disk.flush().await
     }
 
+    /// Whether it tells how far from itself what is allocated lies.
+    pub fn has_depth(&self) -> bool {
+        self.disk.has_depth()
+    }
+
+    /// The bitmaps that tell what has changed, by name.
+    pub fn bitmaps(&self) -> Vec<(String, Mark)> {
+        self.disk.bitmaps()
+    }
+
+    async fn status(
+        &self,
+        at: Extent,
+        runs_max: usize,
+        aspects: Vec<Aspect>,
+    ) -> Result<Vec<Vec<StatusRun>>> {
+        let mut all = Vec::with_capacity(aspects.len());
+        for aspect in aspects {
+            all.push(self.disk.status_of(at, runs_max, aspect).await?);
+        }
+        Ok(all)
+    }
+
     async fn run(&self, op: Op) -> Result<Answer> {
         match op {
             Op::Read { at } => return self.disk.read(at).await.map(Answer::Data),
-            Op::Status { at, runs_max } => {
-                let status = Box::pin(self.disk.status(at, runs_max));
+            Op::Status {
+                at,
+                runs_max,
+                aspects,
+            } => {
+                let status = Box::pin(self.status(at, runs_max, aspects));
                 return status.await.map(Answer::Status);
             }
             Op::Cache { at } => self.disk.cache(at),

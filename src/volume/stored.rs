@@ -6,7 +6,7 @@
 use super::blocks;
 use super::blocks::Blocks;
 use super::range_lock::RangeLock;
-use crate::base::{Buf, Durability, Extent, Result, StatusRun};
+use crate::base::{Buf, Durability, Extent, Mark, Result, StatusRun};
 use crate::store;
 
 /// The unit of a store, in bytes.
@@ -121,6 +121,34 @@ impl StoredDisk {
         let (first, count) = (whole.offset() / BLOCK, whole.bytes() / BLOCK);
         let runs = self.disk.status(first, count, runs_max).await?;
         Ok(blocks::clip(runs, whole, at))
+    }
+
+    /// How far from the disk itself what is from the start of `at` on is allocated, in at most
+    /// `runs_max` runs.
+    ///
+    /// # Errors
+    /// As [`store::Disk::depth`].
+    pub async fn depth(&self, at: Extent, runs_max: usize) -> Result<Vec<StatusRun>> {
+        let whole = at.grow(BLOCK);
+        let (first, count) = (whole.offset() / BLOCK, whole.bytes() / BLOCK);
+        let runs = self.disk.depth(first, count, runs_max).await?;
+        Ok(blocks::clip(runs, whole, at))
+    }
+
+    /// What has changed since `mark` from the start of `at` on, in at most `runs_max` runs.
+    ///
+    /// # Errors
+    /// As [`store::Disk::changes`].
+    pub async fn changes(&self, mark: Mark, at: Extent, runs_max: usize) -> Result<Vec<StatusRun>> {
+        let whole = at.grow(BLOCK);
+        let (first, count) = (whole.offset() / BLOCK, whole.bytes() / BLOCK);
+        let runs = self.disk.changes(mark, first, count, runs_max).await?;
+        Ok(blocks::clip(runs, whole, at))
+    }
+
+    /// The bitmaps that tell what has changed, by name.
+    pub fn bitmaps(&self) -> Vec<(String, Mark)> {
+        self.disk.bitmaps()
     }
 
     async fn write_part(&self, at: Extent, data: Buf, durability: Durability) -> Result<()> {

@@ -185,16 +185,18 @@ fn root() -> Root {
             compression: Compression::ALL[usize::try_from(id % 4).expect("small")],
             dedup: Dedup::ALL[usize::try_from(id % 3).expect("small")],
         },
+        given_up: kind == TreeKind::Ghost,
         name: name.to_owned(),
     };
     Root {
         salts: vec![(9, [0x5a; 16])],
-        next_tree: 6,
+        next_tree: 7,
         pages: vec![(Ptr::raw(15, 0x30), seq(7)), (Ptr::HOLE, Seq::default())],
         trees: vec![
             tree(3, 0, TreeKind::Volume, Ptr::raw(16, 0x40), "vm1"),
             tree(4, 0, TreeKind::Volume, Ptr::raw(16, 0x1050), "two names"),
             tree(5, 3, TreeKind::Snapshot, Ptr::HOLE, "before-update"),
+            tree(6, 3, TreeKind::Ghost, Ptr::HOLE, "daily"),
         ],
     }
 }
@@ -204,8 +206,8 @@ fn root_samples() -> [Sample; 4] {
     let head = vec![
         ("magic", b"bRot".to_vec()),
         ("pages", le(2, 4)),
-        ("trees", le(3, 4)),
-        ("next_tree", le(6, 4)),
+        ("trees", le(4, 4)),
+        ("next_tree", le(7, 4)),
         ("salts", le(1, 4)),
         ("reserved", vec![0; 12]),
     ];
@@ -224,7 +226,7 @@ fn root_samples() -> [Sample; 4] {
         ("kind", vec![0]),
         ("height", vec![2]),
         ("properties", vec![7]),
-        ("reserved", vec![0]),
+        ("marks", vec![0]),
         ("name_bytes", le(3, 2)),
         ("reserved", vec![0; 2]),
         ("size", le(5 << 20, 8)),

@@ -120,6 +120,7 @@ fn root() -> Vec<u8> {
         root: Ptr::raw(20, 0),
         created: 1,
         properties: Properties::default(),
+        given_up: false,
         name: "name".to_owned(),
     };
     let root = Root {

@@ -15,6 +15,7 @@ mod service;
 mod sessions;
 mod source;
 mod store;
+mod store_bitmaps;
 mod store_check;
 mod store_dedup;
 mod store_image;

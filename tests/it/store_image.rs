@@ -516,6 +516,7 @@ pub(crate) fn tree(id: u32, parent: u32, kind: TreeKind, size: u64, root: Ptr, n
         root,
         created: 1_700_000_000,
         properties: Properties::default(),
+        given_up: false,
         name: name.to_owned(),
     }
 }

@@ -182,5 +182,6 @@ async fn perform(life: &Life, deed: &Deed) -> Result<(), StoreError> {
             let name = name(tree);
             subject.set_write_through(name.volume_name(), *on).await
         }
+        other => unreachable!("{other:?} is for keepers of bitmaps"),
     }
 }

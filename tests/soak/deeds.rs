@@ -5,12 +5,13 @@
 //! a whole. While one is under way nothing else is done to the same volumes, so after a crash each
 //! can be judged by itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use bedplate::base::{Error, Refusal};
-use bedplate::store::{StoreError, TreeInfo, TreeKind, TreeName};
+use bedplate::store::{BitmapName, StoreError, TreeInfo, TreeKind, TreeName};
 
+use super::bitmap::Bitmap;
 use super::content::Content;
 use super::history::{Op, Time, Version};
 use super::oracle::Oracle;
@@ -31,6 +32,12 @@ pub(crate) enum Deed {
     /// The volume gets the content of the snapshot.
     Rollback(TreeId, TreeId),
     WriteThrough(TreeId, bool),
+    /// A bitmap of the volume.
+    Bitmap(TreeId, String),
+    ClearBitmap(TreeId, String),
+    DeleteBitmap(TreeId, String),
+    /// Snapshots of different volumes, and a bitmap of each of these, of one moment.
+    Marked(Vec<TreeId>, String),
 }
 
 /// An admin operation under way.
@@ -55,6 +62,10 @@ impl Deed {
             Self::Clone(..) => "volumes cloned",
             Self::Rollback(..) => "volumes rolled back",
             Self::WriteThrough(..) => "write-through set",
+            Self::Bitmap(..) => "bitmaps made",
+            Self::ClearBitmap(..) => "bitmaps cleared",
+            Self::DeleteBitmap(..) => "bitmaps deleted",
+            Self::Marked(..) => "snapshots with bitmaps",
         }
     }
 }
@@ -108,6 +119,11 @@ impl Oracle {
                 tree.state = State::Going;
             }
             Deed::Rollback(volume, snapshot) => self.push_rollback(*volume, *snapshot, op, issued),
+            Deed::Bitmap(..) | Deed::ClearBitmap(..) | Deed::Marked(..) => {
+                for volume in &volumes {
+                    self.edit(*volume, |tree| tree.coming = Some(Bitmap::new(tree, op)));
+                }
+            }
             _ => {}
         }
         trace(issued, || format!("begin op {op}: {deed:?}"));
@@ -124,13 +140,16 @@ impl Oracle {
     fn volumes_of(&self, deed: &Deed) -> Vec<TreeId> {
         let volume_of = |tree: &TreeId| self.tree(*tree).of.unwrap_or(*tree);
         match deed {
-            Deed::Snapshot(trees) => trees.iter().map(volume_of).collect(),
+            Deed::Snapshot(trees) | Deed::Marked(trees, _) => trees.iter().map(volume_of).collect(),
             Deed::Clone(from, to) => vec![volume_of(from), *to],
             Deed::Create(tree)
             | Deed::Delete(tree)
             | Deed::Rename(tree, _)
             | Deed::Resize(tree, _)
             | Deed::Rollback(tree, _)
+            | Deed::Bitmap(tree, _)
+            | Deed::ClearBitmap(tree, _)
+            | Deed::DeleteBitmap(tree, _)
             | Deed::WriteThrough(tree, _) => vec![volume_of(tree)],
         }
     }
@@ -219,6 +238,19 @@ impl Oracle {
                 tree.write_through = *on;
                 tree.changed = now;
             }),
+            Deed::Marked(trees, bitmap) => {
+                for tree in trees {
+                    let of = self.tree(*tree).of.expect("a snapshot");
+                    self.add_bitmap(of, bitmap, pending);
+                    self.arrive(*tree, pending);
+                }
+            }
+            Deed::Bitmap(tree, bitmap) | Deed::ClearBitmap(tree, bitmap) => {
+                self.add_bitmap(*tree, bitmap, pending);
+            }
+            Deed::DeleteBitmap(tree, bitmap) => self.edit(*tree, |tree| {
+                tree.bitmaps.remove(bitmap);
+            }),
         }
     }
 
@@ -229,14 +261,35 @@ impl Oracle {
             Deed::Create(tree) | Deed::Clone(_, tree) => {
                 self.trees.remove(tree);
             }
-            Deed::Snapshot(trees) => self.trees.retain(|tree, _| !trees.contains(tree)),
+            Deed::Snapshot(trees) | Deed::Marked(trees, _) => {
+                self.trees.retain(|tree, _| !trees.contains(tree));
+            }
             Deed::Delete(tree) => self.edit(*tree, |tree| tree.state = State::Ready),
             Deed::Rollback(tree, _) => self.edit(*tree, |tree| {
                 tree.cancel(0..u64::MAX, pending.op);
                 tree.least = tree.len();
             }),
-            Deed::Rename(..) | Deed::Resize(..) | Deed::WriteThrough(..) => {}
+            Deed::Rename(..)
+            | Deed::Resize(..)
+            | Deed::WriteThrough(..)
+            | Deed::Bitmap(..)
+            | Deed::ClearBitmap(..)
+            | Deed::DeleteBitmap(..) => {}
         }
+        for volume in &pending.volumes {
+            if let Some(tree) = self.trees.get_mut(volume) {
+                tree.coming = None;
+            }
+        }
+    }
+
+    /// A bitmap has been made of `volume`.
+    fn add_bitmap(&mut self, volume: TreeId, name: &str, pending: &Pending) {
+        self.edit(volume, |tree| {
+            let mut bitmap = tree.coming.take().expect("it is being made");
+            bitmap.made(tree, pending.issued);
+            tree.bitmaps.insert(name.to_owned(), bitmap);
+        });
     }
 
     fn unlock(&mut self, pending: &Pending) {
@@ -289,7 +342,7 @@ impl Oracle {
 
     /// The store is open again and has these trees. Decides which of the admin operations that
     /// were not answered have happened. Gives the time before which everything must be there.
-    pub(crate) fn reopen(&mut self, list: &[TreeInfo]) -> Time {
+    pub(crate) fn reopen(&mut self, list: &[TreeInfo], bitmaps: &[BitmapName]) -> Time {
         let now = self.tick();
         let mut listed = BTreeMap::new();
         for info in list {
@@ -307,7 +360,15 @@ impl Oracle {
                     true => tree.resize(bytes, now),
                     false => tree.least = tree.len(),
                 });
-            } else if self.has_happened(&pending, &listed) {
+            } else if let Deed::ClearBitmap(tree, name) = &pending.deed {
+                // Nothing tells but what it tells.
+                self.unlock(&pending);
+                let old = self.tree(*tree).bitmaps[name].clone();
+                self.add_bitmap(*tree, name, &pending);
+                self.edit(*tree, |tree| {
+                    tree.bitmaps.get_mut(name).expect("just added").or(old);
+                });
+            } else if self.has_happened(&pending, &listed, bitmaps) {
                 self.promise(pending.issued);
                 self.do_deed(&pending, now);
             } else {
@@ -315,10 +376,23 @@ impl Oracle {
             }
         }
         self.compare(&listed);
+        self.compare_bitmaps(bitmaps);
         self.floor
     }
 
-    fn has_happened(&self, pending: &Pending, listed: &BTreeMap<TreeName, &TreeInfo>) -> bool {
+    fn has_happened(
+        &self,
+        pending: &Pending,
+        listed: &BTreeMap<TreeName, &TreeInfo>,
+        bitmaps: &[BitmapName],
+    ) -> bool {
+        let has_bitmap = |tree: &TreeId, name: &String| {
+            let volume = self.tree(*tree).name.volume_name();
+            let is_it = |bitmap: &BitmapName| {
+                bitmap.volume_name() == volume && bitmap.bitmap_name() == name
+            };
+            bitmaps.iter().any(is_it)
+        };
         let is_there = |tree: &TreeId| listed.contains_key(&self.tree(*tree).name);
         let info = |tree: &TreeId| listed.get(&self.tree(*tree).name);
         match &pending.deed {
@@ -331,18 +405,33 @@ impl Oracle {
                 renamed
             }
             Deed::Resize(tree, bytes) => info(tree).is_some_and(|info| info.size == *bytes),
-            Deed::Snapshot(trees) => {
-                let there = trees.iter().filter(|tree| is_there(tree)).count();
-                let all = trees.len();
-                let some = there > 0 && there < all;
-                assert!(!some, "{there} of {all} snapshots that were taken at once");
-                there > 0
+            Deed::Snapshot(trees) => all_or_none(trees.iter().map(is_there)),
+            Deed::Marked(trees, bitmap) => {
+                let bitmaps = trees.iter().map(|tree| has_bitmap(tree, bitmap));
+                all_or_none(trees.iter().map(is_there).chain(bitmaps))
             }
+            Deed::Bitmap(tree, bitmap) => has_bitmap(tree, bitmap),
+            Deed::DeleteBitmap(tree, bitmap) => !has_bitmap(tree, bitmap),
+            Deed::ClearBitmap(..) => unreachable!("decided by the blocks"),
             Deed::WriteThrough(tree, on) => {
                 info(tree).is_some_and(|info| info.properties.write_through == *on)
             }
             Deed::Rollback(..) => unreachable!("decided by the blocks"),
         }
+    }
+
+    /// The store must list just the bitmaps that there are.
+    fn compare_bitmaps(&self, listed: &[BitmapName]) {
+        let named = self.trees.values().flat_map(|tree| {
+            let name = |bitmap: &String| {
+                let name = BitmapName::new(tree.name.volume_name(), bitmap);
+                name.expect("a good name")
+            };
+            tree.bitmaps.keys().map(name)
+        });
+        let known: BTreeSet<BitmapName> = named.collect();
+        let listed: BTreeSet<BitmapName> = listed.iter().cloned().collect();
+        assert_eq!(known, listed, "the bitmaps");
     }
 
     /// The store must list just the trees that there are.
@@ -367,4 +456,12 @@ impl Oracle {
             panic!("{name} has come from nowhere");
         }
     }
+}
+
+/// Whether all of what was done at once is there, or nothing of it.
+fn all_or_none(there: impl Iterator<Item = bool>) -> bool {
+    let there: Vec<bool> = there.collect();
+    let (some, all) = (there.contains(&true), !there.contains(&false));
+    assert!(all || !some, "a part of what was done at once: {there:?}");
+    all
 }

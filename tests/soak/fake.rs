@@ -59,11 +59,17 @@ pub(crate) enum Bug {
     FullTooEarly,
     /// A request hangs.
     Hangs,
+    /// A bitmap forgets a block now and then.
+    BitmapForgets,
+    /// A bitmap tells a block that was not changed, now and then.
+    BitmapInvents,
+    /// A bitmap that is cleared tells something of before.
+    BitmapComesLate,
 }
 
 impl Bug {
     /// All that are wrong.
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 23] = [
         Self::FlushLies,
         Self::FlushLate,
         Self::FuaLies,
@@ -84,6 +90,9 @@ impl Bug {
         Self::ForgetsSize,
         Self::FullTooEarly,
         Self::Hangs,
+        Self::BitmapForgets,
+        Self::BitmapInvents,
+        Self::BitmapComesLate,
     ];
 }
 
@@ -91,15 +100,16 @@ type Block = Rc<[u8]>;
 type Id = u32;
 
 #[derive(Clone, Default)]
-struct Trees(BTreeMap<Id, FakeTree>);
+pub(super) struct Trees(pub(super) BTreeMap<Id, FakeTree>);
 
 #[derive(Clone)]
-struct FakeTree {
-    name: TreeName,
+pub(super) struct FakeTree {
+    pub(super) name: TreeName,
     size: u64,
     properties: Properties,
-    blocks: BTreeMap<u64, Block>,
+    pub(super) blocks: BTreeMap<u64, Block>,
     before: BTreeMap<u64, Block>,
+    pub(super) bitmaps: BTreeMap<String, BTreeMap<u64, Block>>,
 }
 
 #[derive(Clone)]
@@ -108,10 +118,10 @@ enum Change {
     Zero(Id, u64, u64),
 }
 
-struct State {
-    bug: Bug,
+pub(super) struct State {
+    pub(super) bug: Bug,
     durable: Trees,
-    current: Trees,
+    pub(super) current: Trees,
     /// What `current` has and `durable` has not.
     changes: Vec<Change>,
     /// How many changes there were in all before the first of these.
@@ -133,7 +143,7 @@ pub(crate) struct FakeStore(FakeMedium);
 #[derive(Clone)]
 pub(crate) struct FakeDisk {
     medium: FakeMedium,
-    id: Id,
+    pub(super) id: Id,
 }
 
 impl FakeMedium {
@@ -202,7 +212,7 @@ impl State {
     }
 
     /// An admin operation has been done to `current`.
-    fn commit(&mut self) {
+    pub(super) fn commit(&mut self) {
         if self.bug == Bug::AdminLies && sim::one_in(2) {
             return;
         }
@@ -210,7 +220,7 @@ impl State {
         self.durable = self.current.clone();
     }
 
-    fn find(&self, name: &TreeName) -> Result<Id, StoreError> {
+    pub(super) fn find(&self, name: &TreeName) -> Result<Id, StoreError> {
         let mut trees = self.current.0.iter();
         let found = trees.find(|(_, tree)| tree.name == *name);
         found
@@ -218,9 +228,19 @@ impl State {
             .ok_or_else(|| StoreError::NotFound(name.to_string()))
     }
 
-    fn find_mut(&mut self, name: &str) -> Result<&mut FakeTree, StoreError> {
+    pub(super) fn find_mut(&mut self, name: &str) -> Result<&mut FakeTree, StoreError> {
         let id = self.find(&TreeName::volume(name)?)?;
         Ok(self.current.0.get_mut(&id).expect("found"))
+    }
+
+    /// Takes the snapshot `name`.
+    pub(super) fn copy_to(&mut self, name: &TreeName) -> Result<(), StoreError> {
+        let id = self.find(&TreeName::volume(name.volume_name())?)?;
+        let mut tree = self.current.0[&id].clone();
+        tree.name = name.clone();
+        tree.bitmaps.clear();
+        self.insert(tree);
+        Ok(())
     }
 
     fn insert(&mut self, tree: FakeTree) {
@@ -260,12 +280,12 @@ impl FakeTree {
     }
 }
 
-async fn delay() {
+pub(super) async fn delay() {
     env::sleep(Duration::from_micros(sim::below(1000))).await;
 }
 
 impl FakeStore {
-    fn state(&self) -> std::cell::RefMut<'_, State> {
+    pub(super) fn state(&self) -> std::cell::RefMut<'_, State> {
         self.0.0.borrow_mut()
     }
 
@@ -313,6 +333,7 @@ impl FakeStore {
                 properties,
                 blocks: BTreeMap::new(),
                 before: BTreeMap::new(),
+                bitmaps: BTreeMap::new(),
             });
             state.commit();
         }
@@ -358,6 +379,7 @@ impl FakeStore {
         let id = state.find(from)?;
         let mut tree = state.current.0[&id].clone();
         tree.name = TreeName::volume(to)?;
+        tree.bitmaps.clear();
         if state.bug == Bug::CloneForgets {
             tree.blocks.pop_last();
         }
@@ -384,11 +406,7 @@ impl FakeStore {
             if self.state().bug == Bug::SnapshotsApart {
                 delay().await;
             }
-            let mut state = self.state();
-            let id = state.find(&TreeName::volume(name.volume_name())?)?;
-            let mut tree = state.current.0[&id].clone();
-            tree.name = name.clone();
-            state.insert(tree);
+            self.state().copy_to(name)?;
         }
         self.state().commit();
         delay().await;
@@ -414,7 +432,7 @@ impl FakeStore {
 }
 
 impl FakeDisk {
-    fn state(&self) -> std::cell::RefMut<'_, State> {
+    pub(super) fn state(&self) -> std::cell::RefMut<'_, State> {
         self.medium.0.borrow_mut()
     }
 
@@ -567,10 +585,8 @@ impl FakeDisk {
         let mut runs: Vec<StatusRun> = Vec::new();
         let mut add = |blocks: u64, status: Status| {
             let bytes = blocks * BLOCK as u64;
-            match runs.last_mut() {
-                _ if blocks == 0 => {}
-                Some(last) if last.status == status => last.bytes += bytes,
-                _ => runs.push(StatusRun { bytes, status }),
+            if bytes > 0 {
+                StatusRun { bytes, status }.add_to(&mut runs, usize::MAX);
             }
         };
         let mut from = first;

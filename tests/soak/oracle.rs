@@ -447,7 +447,7 @@ fn check_run(what: &str, tree: &Tree, run: Range<u64>, status: Status, from: Tim
     let is_hole = match status {
         Status::Hole => true,
         Status::Data => false,
-        Status::AllocatedZero => panic!("{what}: allocated zeroes, which no store has"),
+        status => panic!("{what}: {status:?}, which no store has"),
     };
     let touched = tree.blocks.range(run.clone());
     if !is_hole && touched.clone().count() as u64 != run.end - run.start {

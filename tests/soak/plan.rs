@@ -31,6 +31,8 @@ pub(crate) struct Plan {
     pub(crate) clients: u64,
     /// Tasks that do admin operations.
     pub(crate) admins: u64,
+    /// Tasks that keep bitmaps.
+    pub(crate) keepers: u64,
     /// How often the store is opened and used.
     pub(crate) lives: u64,
     /// Operations of all clients in a life, at most.
@@ -87,6 +89,8 @@ impl Plan {
             volumes,
             clients: chance.between(1, 6),
             admins: chance.below(3),
+            // Drawn apart, so that a world without is the same as before there were any.
+            keepers: Chance::new(seed, 3).below(2),
             lives: chance.between(2, 4),
             operations_max: match (is_long, is_full) {
                 (true, _) => 1500,

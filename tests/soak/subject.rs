@@ -4,13 +4,13 @@
 use std::sync::Arc;
 
 use bedplate::backend::{Backend, Checked, Fault, Faulty, Kind, Medium};
-use bedplate::base::{Buf, Durability, Extent, Result as IoResult, StatusRun};
+use bedplate::base::{Buf, Durability, Error, Extent, Refusal, Result as IoResult, StatusRun};
 use bedplate::codec::{Cipher, Cost, Credential, Secret};
 use bedplate::store::Tuning;
 use bedplate::store::check::{self, Depth};
 use bedplate::store::{
-    self, Compression, Creation, Dedup, Disk, Encryption, Properties, Store, StoreError, Traffic,
-    TreeInfo, TreeKind, TreeName, Usage,
+    self, BitmapName, Compression, Creation, Dedup, Disk, Encryption, Properties, Store,
+    StoreError, Traffic, TreeInfo, TreeKind, TreeName, Usage,
 };
 
 use super::content::{BLOCK, MAGIC};
@@ -254,6 +254,40 @@ impl Subject {
         either!(Self::Store, self, store => store.snapshot(names).await)
     }
 
+    pub(crate) async fn snapshot_with_bitmaps(
+        &self,
+        names: &[TreeName],
+        bitmap: &str,
+    ) -> Result<(), StoreError> {
+        either!(Self::Store, self, store => store.snapshot_with_bitmaps(names, bitmap).await)
+    }
+
+    pub(crate) fn list_bitmaps(&self) -> Vec<BitmapName> {
+        let list = either!(Self::Store, self, store => store.list_bitmaps());
+        list.into_iter().map(|info| info.name).collect()
+    }
+
+    /// Whether a bitmap was given up for lack of space.
+    pub(crate) fn is_given_up(&self, volume: &str, bitmap: &str) -> bool {
+        let list = either!(Self::Store, self, store => store.list_bitmaps());
+        list.into_iter().any(|info| {
+            let name = &info.name;
+            info.given_up && name.volume_name() == volume && name.bitmap_name() == bitmap
+        })
+    }
+
+    pub(crate) async fn create_bitmap(&self, name: &BitmapName) -> Result<(), StoreError> {
+        either!(Self::Store, self, store => store.create_bitmap(name).await)
+    }
+
+    pub(crate) async fn clear_bitmap(&self, name: &BitmapName) -> Result<(), StoreError> {
+        either!(Self::Store, self, store => store.clear_bitmap(name).await)
+    }
+
+    pub(crate) async fn delete_bitmap(&self, name: &BitmapName) -> Result<(), StoreError> {
+        either!(Self::Store, self, store => store.delete_bitmap(name).await)
+    }
+
     pub(crate) async fn rollback(&self, snapshot: &TreeName) -> Result<(), StoreError> {
         either!(Self::Store, self, store => store.rollback(snapshot).await)
     }
@@ -301,6 +335,25 @@ impl Handle {
         runs_max: usize,
     ) -> IoResult<Vec<StatusRun>> {
         either!(Self::Disk, self, disk => disk.status(first, blocks, runs_max).await)
+    }
+
+    /// Which blocks differ from what a bitmap is compared with.
+    pub(crate) async fn changes(
+        &self,
+        bitmap: &str,
+        first: u64,
+        blocks: u64,
+        runs_max: usize,
+    ) -> IoResult<Vec<StatusRun>> {
+        match self {
+            Self::Disk(disk) => {
+                let mut bitmaps = disk.bitmaps().into_iter();
+                let found = bitmaps.find(|(name, _)| name == bitmap);
+                let (_, mark) = found.ok_or(Error::Refused(Refusal::Invalid))?;
+                disk.changes(mark, first, blocks, runs_max).await
+            }
+            Self::Fake(disk) => disk.changes(bitmap, first, blocks, runs_max).await,
+        }
     }
 
     pub(crate) fn cache(&self, first: u64, blocks: u64) {

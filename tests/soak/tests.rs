@@ -54,6 +54,11 @@ fn a_store_that_is_right_is_never_blamed() {
         "volumes cloned",
         "volumes rolled back",
         "write-through set",
+        "bitmaps made",
+        "bitmaps cleared",
+        "bitmaps deleted",
+        "snapshots with bitmaps",
+        "changed blocks told",
     ] {
         assert!(tally.of(what) > 10, "there were no {what}");
     }
@@ -163,6 +168,10 @@ fn a_store_that_breaks_a_promise_is_caught() {
         (
             Kindof::Store(|tuning| tuning.sabotage = Some(Sabotage::ReferToFreed)),
             "references",
+        ),
+        (
+            Kindof::Store(|tuning| tuning.sabotage = Some(Sabotage::ForgetGhosts)),
+            "ghosts",
         ),
     ];
     for (sabotage, name) in sabotaged {

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use bedplate::store::TreeName;
 
+use super::bitmap::Bitmap;
 use super::content::{BLOCK, Content};
 use super::history::{History, NEVER, Op, Time, Version};
 
@@ -37,6 +38,10 @@ pub(crate) struct Tree {
     pub(crate) blocks: BTreeMap<u64, History>,
     /// Operations under way on ranges whose blocks are not all in `blocks`.
     pub(crate) wide: Vec<Wide>,
+    /// The bitmaps of a volume.
+    pub(crate) bitmaps: BTreeMap<String, Bitmap>,
+    /// The bitmap that is being made.
+    pub(crate) coming: Option<Bitmap>,
 }
 
 /// In which part of its life a tree is.
@@ -76,6 +81,8 @@ impl Tree {
             clusters,
             blocks: BTreeMap::new(),
             wide: Vec::new(),
+            bitmaps: BTreeMap::new(),
+            coming: None,
         }
     }
 
@@ -100,6 +107,9 @@ impl Tree {
 
     /// Adds what an operation that begins now makes of one block.
     pub(crate) fn push(&mut self, block: u64, version: Version, horizon: Time) {
+        for bitmap in self.bitmaps.values_mut().chain(&mut self.coming) {
+            bitmap.touch(block);
+        }
         let wide = &self.wide;
         let history = self.blocks.entry(block).or_insert_with(|| {
             let mut history = History::untouched();
@@ -115,6 +125,9 @@ impl Tree {
     pub(crate) fn push_zero(&mut self, range: Range<u64>, version: Version, horizon: Time) {
         for (_, history) in self.blocks.range_mut(range.clone()) {
             history.push(version, horizon);
+        }
+        for bitmap in self.bitmaps.values_mut().chain(&mut self.coming) {
+            bitmap.touch_all(range.clone());
         }
         self.wide.push(Wide { version, range });
     }

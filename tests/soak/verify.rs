@@ -8,6 +8,7 @@ use bedplate::base::{Buf, Result};
 
 use super::chance::index;
 use super::content::{BLOCK, Content};
+use super::keeper;
 use super::oracle::Oracle;
 use super::subject::{Handle, Subject};
 use super::tree::{State, TreeId};
@@ -23,7 +24,9 @@ const TRIES: usize = 4;
 /// # Errors
 /// If something cannot be read, where that may be.
 pub(crate) async fn everything(subject: &Subject, oracle: &Rc<RefCell<Oracle>>) -> Result<()> {
-    let after = oracle.borrow_mut().reopen(&subject.list());
+    let after = oracle
+        .borrow_mut()
+        .reopen(&subject.list(), &subject.list_bitmaps());
     let mut fresh = BTreeMap::new();
     let (mut volumes, mut snapshots) = (Vec::new(), Vec::new());
     for (id, tree) in &oracle.borrow().trees {
@@ -50,6 +53,8 @@ pub(crate) async fn everything(subject: &Subject, oracle: &Rc<RefCell<Oracle>>) 
     let all: Vec<TreeId> = oracle.borrow().trees.keys().copied().collect();
     for tree in all {
         status(subject, oracle, tree).await?;
+        let handle = open(subject, &oracle.borrow(), tree);
+        keeper::everything(subject, oracle, tree, &handle).await?;
     }
     oracle.borrow_mut().all_is_durable();
     Ok(())

@@ -20,6 +20,7 @@ use super::client;
 use super::content::BLOCK;
 use super::deeds::Deed;
 use super::fake::{Bug, FakeMedium};
+use super::keeper;
 use super::oracle::Oracle;
 use super::plan::Plan;
 use super::subject::{Ground, Handle, READ_FAULTS_WITHIN, Subject};
@@ -166,6 +167,7 @@ async fn live(
     let (tally, block) = (&mut oracle.tally, BLOCK as u64);
     tally.add("passes of garbage collection", traffic.passes);
     tally.add("blocks found to be there", traffic.deduplicated / block);
+    tally.add("bitmaps given up", traffic.given_up);
     end
 }
 
@@ -307,13 +309,17 @@ impl Life {
     }
 
     fn start_users(self: &Rc<Self>, chance: &mut Chance) {
-        for who in 0..self.plan.clients + self.plan.admins {
+        let (clients, admins) = (self.plan.clients, self.plan.admins);
+        for who in 0..clients + admins + self.plan.keepers {
             let (life, mut own) = (Rc::clone(self), Chance::new(chance.next(), who));
             life.users.set(life.users.get() + 1);
             env::spawn(async move {
-                match who < life.plan.clients {
-                    true => client::run(&life, who, &mut own).await,
-                    false => admin::run(&life, who, &mut own).await,
+                if who < clients {
+                    client::run(&life, who, &mut own).await;
+                } else if who < clients + admins {
+                    admin::run(&life, who, &mut own).await;
+                } else {
+                    keeper::run(&life, who, &mut own).await;
                 }
                 life.users.set(life.users.get() - 1);
                 life.doing.borrow_mut().remove(&who);

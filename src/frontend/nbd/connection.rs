@@ -20,7 +20,7 @@ use super::proto::{
     Agreed, BadMagic, Command, Contexts, Header, NbdError, Outbox, ReplyTo, status_filter,
 };
 use crate::base::limits::{DRAIN_TIMEOUT, STALL, STATUS_RUNS_MAX};
-use crate::base::{Answer, Op, Reply, Request, Ticket};
+use crate::base::{Answer, Extent, Op, Reply, Request, Ticket};
 use crate::env::{self, Either, Signal};
 use crate::volume::Volume;
 
@@ -213,16 +213,12 @@ impl Connection {
                 durability,
             },
             Command::Cache { at } => Op::Cache { at },
-            Command::BlockStatus { at, one } => Op::Status {
-                at,
-                runs_max: runs_max(one),
-            },
+            Command::BlockStatus { at, one } => self.status(at, one, asked.contexts),
             Command::FilteredBlockStatus { offset, one } => {
                 match status_filter(&payload, offset, &self.agreed) {
                     Ok((at, contexts)) => {
                         asked.contexts = contexts;
-                        let runs_max = runs_max(one);
-                        Op::Status { at, runs_max }
+                        self.status(at, one, contexts)
                     }
                     Err(error) => {
                         self.reply(admitted, asked, Err(error));
@@ -239,6 +235,16 @@ impl Connection {
             this.reply(admitted, asked, result.map_err(NbdError::from));
         });
         Ok(None)
+    }
+
+    fn status(&self, at: Extent, one: bool, contexts: Contexts) -> Op {
+        let export = &self.agreed.export;
+        let aspects = contexts.iter().map(|context| context.aspect(export));
+        Op::Status {
+            at,
+            runs_max: runs_max(one, contexts.len()),
+            aspects: aspects.collect(),
+        }
     }
 
     /// Answers a bad request, after its payload, so that the stream stays in step.
@@ -340,6 +346,10 @@ fn data_bytes(command: Command) -> usize {
     }
 }
 
-fn runs_max(one: bool) -> usize {
-    if one { 1 } else { STATUS_RUNS_MAX }
+/// How many runs are told in each of so many contexts.
+fn runs_max(one: bool, contexts: usize) -> usize {
+    match one {
+        true => 1,
+        false => (STATUS_RUNS_MAX / contexts.max(1)).max(1),
+    }
 }

@@ -26,5 +26,7 @@ fn describe(volume: &Volume) -> ExportInfo {
         read_only: volume.access() == Access::Read,
         preferred_block: u32::try_from(preferred).expect("clamped"),
         can_fast_zero: volume.has_fast_zeroes(),
+        has_depth: volume.has_depth(),
+        bitmaps: volume.bitmaps(),
     }
 }

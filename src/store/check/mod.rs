@@ -13,7 +13,7 @@
 //! | I4 | No two chunks overlap, and a node stands at one position of its trees only. |
 //! | I5 | A free segment has no live bytes. |
 //! | I6 | The log has no gap, no durable batch is missing, and its records fit their volumes. |
-//! | I7 | No snapshot points into a free segment. |
+//! | I7 | No snapshot or ghost points into a free segment. |
 //! | I8 | No two segments have the same sequence number; none is newer than the superblock. |
 //! | I9 | Trailers, batches, fingerprints and the pointers to what they are about agree. |
 //! | I10 | Trees are as high as their sizes ask for, and hold nothing behind their ends. |

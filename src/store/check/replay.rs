@@ -184,7 +184,11 @@ impl Replay<'_> {
         };
         let tree = &trees[index];
         if tree.kind != TreeKind::Volume {
-            return Err(format!("changes snapshot '{}'", tree.name));
+            let what = match tree.kind {
+                TreeKind::Ghost => "bitmap",
+                _ => "snapshot",
+            };
+            return Err(format!("changes {what} '{}'", tree.name));
         }
         let blocks = tree.size.div_ceil(BLOCK as u64);
         let count = match record.kind {

@@ -99,6 +99,12 @@ impl Segments {
         })
     }
 
+    /// Whether segment `seg` was free in the checkpoint.
+    pub(super) fn was_free(&self, seg: u32) -> bool {
+        let info = self.infos.get(seg as usize).copied().flatten();
+        info.is_some_and(|info| info.state == SegState::Free)
+    }
+
     /// Whether the log behind the checkpoint lies in segment `seg`.
     pub(super) fn is_on_chain(&self, seg: u32) -> bool {
         self.chain.contains_key(&seg)

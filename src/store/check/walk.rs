@@ -35,7 +35,7 @@ pub(super) enum Spot {
 #[derive(Debug)]
 pub(super) struct Label<'a> {
     tree: &'a Tree,
-    /// The volume that a snapshot was taken of.
+    /// The volume that a snapshot was taken of, or that a bitmap is of.
     origin: Option<&'a str>,
 }
 
@@ -90,9 +90,13 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Walks all trees.
+    /// Walks all trees. Ghosts are the last: what a node leads to that they share with others was
+    /// looked at then.
     pub(super) async fn run(&mut self, visit: &mut impl Visit) {
-        for tree in &self.root.trees {
+        let is_ghost = |tree: &&Tree| tree.kind == TreeKind::Ghost;
+        let trees = self.root.trees.iter();
+        let (ghosts, others): (Vec<&Tree>, Vec<&Tree>) = trees.partition(is_ghost);
+        for tree in others.into_iter().chain(ghosts) {
             let label = Label::new(tree, self.root);
             self.tree(&label, visit).await;
             self.blocks_done += blocks_of(tree);
@@ -211,7 +215,13 @@ impl<'a> Walk<'a> {
 
     fn chunk(&self, label: &Label<'_>, block: u64, ptr: Ptr, visit: &mut impl Visit) {
         let spot = Spot::Block(block);
+        let is_ghost = label.tree.kind == TreeKind::Ghost;
+        if is_ghost && ptr.is_dead() {
+            return;
+        }
         match self.usable(label, ptr, false) {
+            // What a ghost leads to need not be there any more, only nothing else be there.
+            Ok(_) if is_ghost => {}
             Ok(_) => visit.found(label, spot, ptr),
             Err((invariant, what)) => {
                 let tree = label;
@@ -246,11 +256,14 @@ impl<'a> Walk<'a> {
             SegState::Log | SegState::Gc => !is_node,
             SegState::Free | SegState::Bad | SegState::System => false,
         };
-        if right {
+        let is_ghost = label.tree.kind == TreeKind::Ghost;
+        let is_reused = is_ghost && self.segments.was_free(ptr.seg());
+        if right && !is_reused {
             return Ok(usage.seq);
         }
         let invariant = match (usage.state, label.tree.kind) {
-            (SegState::Free, TreeKind::Snapshot) => "I7",
+            (SegState::Free, TreeKind::Snapshot | TreeKind::Ghost) => "I7",
+            _ if is_reused => "I7",
             _ => "I2",
         };
         Err((
@@ -286,7 +299,7 @@ impl<'a> Label<'a> {
         };
         Self {
             tree,
-            origin: (tree.kind == TreeKind::Snapshot).then(parent),
+            origin: (tree.kind != TreeKind::Volume).then(parent),
         }
     }
 }
@@ -294,9 +307,10 @@ impl<'a> Label<'a> {
 impl fmt::Display for Label<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = &self.tree.name;
-        match self.origin {
-            None => write!(f, "volume {name}"),
-            Some(origin) => write!(f, "snapshot {origin}@{name}"),
+        match (self.tree.kind, self.origin) {
+            (TreeKind::Ghost, Some(origin)) => write!(f, "bitmap {origin}:{name}"),
+            (_, Some(origin)) => write!(f, "snapshot {origin}@{name}"),
+            (_, None) => write!(f, "volume {name}"),
         }
     }
 }
@@ -316,11 +330,12 @@ impl fmt::Display for Place<'_> {
 
 /// Trees that are not as trees are (I10). What [`Root::decode`] has refused is not looked at again.
 pub(super) fn prove_trees(root: &Root, mut wrong: impl FnMut(&Label<'_>, String)) {
-    let mut names: BTreeMap<(Option<u32>, &str), u32> = BTreeMap::new();
+    let mut names: BTreeMap<(bool, Option<u32>, &str), u32> = BTreeMap::new();
     for tree in &root.trees {
         let label = Label::new(tree, root);
-        let owner = (tree.kind == TreeKind::Snapshot).then_some(tree.parent);
-        if let Some(other) = names.insert((owner, &tree.name), tree.id) {
+        let is_ghost = tree.kind == TreeKind::Ghost;
+        let owner = (tree.kind != TreeKind::Volume).then_some(tree.parent);
+        if let Some(other) = names.insert((is_ghost, owner, &tree.name), tree.id) {
             wrong(
                 &label,
                 format!("trees {other} and {} have this name", tree.id),

@@ -68,12 +68,13 @@ impl Core {
             root: Ref::HOLE,
             created: now,
             properties,
+            given_up: false,
             pause: Pause::Nothing,
         });
         Ok(())
     }
 
-    /// Deletes a snapshot, or a volume that has none.
+    /// Deletes a snapshot, or a volume that has none with its bitmaps.
     pub(in crate::store) fn delete(&mut self, name: &TreeName) -> Result<(), StoreError> {
         let id = self.find(name)?.id;
         let snapshots = self.snapshots_of(id).count();
@@ -82,6 +83,8 @@ impl Core {
             return Err(StoreError::Busy(why));
         }
         self.trees.remove(&id);
+        self.trees
+            .retain(|_, tree| !(tree.is_ghost() && tree.parent == id));
         self.gave_up();
         self.changed = true;
         Ok(())
@@ -232,7 +235,7 @@ impl Core {
             size: tree.size,
             created: tree.created,
             origin: match tree.kind {
-                TreeKind::Snapshot => None,
+                TreeKind::Snapshot | TreeKind::Ghost => None,
                 TreeKind::Volume => self
                     .trees
                     .get(&tree.parent)
@@ -245,6 +248,7 @@ impl Core {
     pub(in crate::store) fn name_of(&self, tree: &TreeState) -> Option<TreeName> {
         match tree.kind {
             TreeKind::Volume => TreeName::volume(&tree.name).ok(),
+            TreeKind::Ghost => None,
             TreeKind::Snapshot => {
                 let volume = self.trees.get(&tree.parent)?;
                 TreeName::snapshot(&volume.name, &tree.name).ok()
@@ -265,7 +269,7 @@ impl Core {
     }
 
     /// Refuses more trees than the root blob can hold, which lies in one segment.
-    fn check_count(&self, more: usize) -> Result<(), StoreError> {
+    pub(super) fn check_count(&self, more: usize) -> Result<(), StoreError> {
         const ENTRY_BYTES_MAX: usize = 320;
         let room = self.shape().seg_bytes() as usize / 2;
         let pages = self.table.pages() * 16;
@@ -274,15 +278,15 @@ impl Core {
             true => Ok(()),
             false => {
                 let why = format!(
-                    "a store of this segment size has at most {most} volumes \
-                    and snapshots"
+                    "a store of this segment size has at most {most} volumes, \
+                    snapshots and bitmaps"
                 );
                 Err(StoreError::Invalid(why))
             }
         }
     }
 
-    fn add(&mut self, tree: TreeState) {
+    pub(super) fn add(&mut self, tree: TreeState) {
         let id = self.next_tree;
         self.next_tree += 1;
         self.trees.insert(id, TreeState { id, ..tree });

@@ -11,6 +11,11 @@
 //! 4. takes into memory the nodes that lie in metadata segments which are to be freed, so that the
 //!    next checkpoint writes them elsewhere.
 //!
+//! Ghosts, which are the trees of [`bitmaps`](super::bitmaps), keep nodes alive and no data. A
+//! segment that only they lead to is *haunted*: for the next traversal it is one that was moved
+//! from, and what ghosts have of it and that was not moved becomes dead. Only what nothing leads to
+//! is freed.
+//!
 //! A segment in which a whole traversal has found nothing is doomed: free once a checkpoint that
 //! begins later is durable. Why that is safe although volumes are written, copied and deleted
 //! meanwhile: a block becomes reachable at a place only by a fresh write, into a segment taken
@@ -25,9 +30,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::told_apart::ToldApart;
 use super::write::room;
 use super::{Core, Load};
-use crate::store::format::root::Compression;
-use crate::store::format::{FANOUT, Ptr, SegState};
-use crate::store::map::{Miss, PtrMap, Ref, Target, first_leaf, span};
+use crate::store::format::{Ptr, SegState};
+use crate::store::map::{PtrMap, Ref};
 use crate::store::tuning::Promise;
 
 /// Where chunks went: from the old place to the new one.
@@ -40,29 +44,33 @@ pub(super) const MOVES_MAX: u64 = 2 << 20;
 #[derive(Debug)]
 pub(in crate::store) struct Traversal {
     /// The next leaf to visit, counted from 0.
-    cursor: u64,
+    pub(super) cursor: u64,
     /// What is reachable, by segment, in bytes.
-    live: Vec<u32>,
+    pub(super) live: Vec<u32>,
     /// Higher nodes that were counted and may be met again, by level.
-    counted: Vec<(u64, BTreeSet<Ref>)>,
+    pub(super) counted: Vec<(u64, BTreeSet<Ref>)>,
     /// Segments taken from here on are not judged.
-    first_counter: u64,
+    pub(super) first_counter: u64,
     /// Segments that are being written to, though taken before, and those that blocks have begun
     /// to refer to which it may have passed.
-    spared: BTreeSet<u32>,
+    pub(super) spared: BTreeSet<u32>,
     /// Which chunks were counted of segments where several blocks may have the same one.
-    told_apart: ToldApart,
+    pub(super) told_apart: ToldApart,
     /// What the pass before has moved.
-    moves: Moves,
-    moved_from: BTreeSet<u32>,
+    pub(super) moves: Moves,
+    pub(super) moved_from: BTreeSet<u32>,
     /// Data segments whose content is to be moved next.
-    victims: BTreeSet<u32>,
+    pub(super) victims: BTreeSet<u32>,
     /// Metadata segments whose nodes are to be written elsewhere.
-    leaving: BTreeSet<u32>,
+    pub(super) leaving: BTreeSet<u32>,
+    /// Segments that only ghosts led to when the traversal before ended.
+    pub(super) haunted: BTreeSet<u32>,
+    /// Whether ghosts lead to a segment.
+    pub(super) has_ghosts: Vec<bool>,
     /// What is reachable in the victims, and whether all that it belongs to want it packed.
-    listed: BTreeMap<Ptr, bool>,
+    pub(super) listed: BTreeMap<Ptr, bool>,
     /// Leaves that had to be written again because something they point to has moved.
-    rewritten: usize,
+    pub(super) rewritten: usize,
 }
 
 /// What a traversal begins with.
@@ -97,20 +105,10 @@ pub(in crate::store) struct Listed {
     pub(in crate::store) may_pack: bool,
 }
 
-/// A node on the way to a leaf, in one tree or in several.
-#[derive(Clone, Copy, Debug)]
-struct SeenNode {
-    old: Ref,
-    new: Ref,
-    may_pack: bool,
-}
-
-/// The nodes of each level on the way to one leaf.
-type Seen = Vec<Vec<SeenNode>>;
-
 impl Core {
     /// Begins a traversal.
-    pub(in crate::store) fn begin_traversal(&mut self, pass: Pass) {
+    pub(in crate::store) fn begin_traversal(&mut self, mut pass: Pass) {
+        pass.moved_from.extend(&self.haunted);
         let mut spared: BTreeSet<u32> = self.log.segs().into_iter().collect();
         spared.extend(self.open_meta());
         spared.extend(&pass.open);
@@ -141,6 +139,8 @@ impl Core {
             moved_from: pass.moved_from,
             victims,
             leaving,
+            haunted: self.haunted.clone(),
+            has_ghosts: vec![false; self.shape().segs() as usize],
             listed: BTreeMap::new(),
             rewritten: 0,
         });
@@ -180,6 +180,7 @@ impl Core {
             *live = live.saturating_add(root.len);
         }
         let mut doomed = 0;
+        self.haunted.clear();
         let judged: Vec<u32> = (0..)
             .zip(&traversal.live)
             .map(|(seg, _)| seg)
@@ -189,7 +190,10 @@ impl Core {
             let live = self.counted(&traversal, seg);
             self.table.set_live(seg, live);
             let skipped = self.tuning.breaks(Promise::Moves) && traversal.moved_from.contains(&seg);
-            if live == 0 || skipped {
+            let is_haunted = traversal.has_ghosts[seg as usize];
+            if live == 0 && is_haunted && !self.tuning.breaks(Promise::Ghosts) {
+                self.haunted.insert(seg);
+            } else if live == 0 || skipped {
                 self.table.doom(seg);
                 doomed += 1;
             }
@@ -198,6 +202,8 @@ impl Core {
                 self.table.thaw();
             }
         }
+        // What is about to go is not to come back.
+        self.emptied.extend(&self.haunted);
         Collected {
             doomed,
             listed: traversal
@@ -210,11 +216,11 @@ impl Core {
     }
 
     /// What a traversal has counted in a segment. Where chunks are shared and were not told apart
-    /// that may be too much, as may be what was known before.
+    /// that may be too much, as may be what was known before; but something is not nothing.
     fn counted(&self, traversal: &Traversal, seg: u32) -> u32 {
         let (live, info) = (traversal.live[seg as usize], self.table.info(seg));
         match info.shared && !traversal.told_apart.has(seg) {
-            true => live.min(info.live),
+            true => live.min(info.live.max(1)),
             false => live,
         }
     }
@@ -228,266 +234,6 @@ impl Core {
             && !traversal.spared.contains(&seg)
             && !self.table.is_doomed(seg)
     }
-
-    fn visit(&mut self, traversal: &mut Traversal, leaves: usize) -> Result<bool, Miss> {
-        for _ in 0..leaves {
-            // What is changed here is written by the next checkpoint, which has only so much room.
-            if self.nodes.changed() >= self.reserve.changed_max {
-                return Ok(false);
-            }
-            let Some(leaf) = self.next_leaf(traversal.cursor)? else {
-                return Ok(true);
-            };
-            self.nodes.hold(true);
-            let visited = self.visit_leaf(traversal, leaf);
-            if visited.is_ok() {
-                self.nodes.hold(false);
-            }
-            visited?;
-            traversal.cursor = leaf + 1;
-        }
-        Ok(false)
-    }
-
-    /// The first leaf from `from` on that any tree has.
-    fn next_leaf(&mut self, from: u64) -> Result<Option<u64>, Miss> {
-        let mut next: Option<u64> = None;
-        let trees: Vec<(Ref, u8)> = self
-            .trees
-            .values()
-            .map(|tree| (tree.root, tree.height))
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .collect();
-        for (root, height) in trees {
-            let found = self.next_leaf_below(root, height - 1, 0, from, next)?;
-            next = match (next, found) {
-                (Some(one), Some(other)) => Some(one.min(other)),
-                (one, other) => one.or(other),
-            };
-        }
-        Ok(next)
-    }
-
-    /// The first leaf from `from` on, and before `limit`, below `at`, whose first leaf is `base`.
-    fn next_leaf_below(
-        &mut self,
-        at: Ref,
-        level: u8,
-        base: u64,
-        from: u64,
-        limit: Option<u64>,
-    ) -> Result<Option<u64>, Miss> {
-        let end = base + span(level);
-        if at.is_hole() || end <= from || limit.is_some_and(|limit| limit <= base) {
-            return Ok(None);
-        }
-        if level == 0 {
-            return Ok(Some(base));
-        }
-        let width = span(level - 1);
-        let first = from.saturating_sub(base) / width;
-        let node = *self.nodes.get(at, level)?;
-        for index in first..FANOUT as u64 {
-            let place = usize::try_from(index).expect("below 512");
-            let child = Ref::from_bits(node[place]);
-            if child.is_hole() {
-                continue;
-            }
-            let base = first_leaf(base, level, index);
-            let found = self.next_leaf_below(child, level - 1, base, from, limit)?;
-            if found.is_some() {
-                return Ok(found);
-            }
-        }
-        Ok(None)
-    }
-
-    /// Visits leaf `leaf` of every tree that has it.
-    fn visit_leaf(&mut self, traversal: &mut Traversal, leaf: u64) -> Result<(), Miss> {
-        let trees: Vec<(u32, Ref, u8)> = self
-            .trees
-            .values()
-            .filter(|tree| span(tree.height - 1) > leaf)
-            .map(|tree| (tree.id, tree.root, tree.height))
-            .collect();
-        // First everything that may be missing, so that what follows is done at once.
-        for (_, root, height) in &trees {
-            let mut at = *root;
-            for level in (0..*height).rev() {
-                if at.is_hole() {
-                    break;
-                }
-                let node = self.nodes.get(at, level)?;
-                if level > 0 {
-                    at = Ref::from_bits(node[entry(leaf, level)]);
-                }
-            }
-        }
-        let levels = trees.iter().map(|(.., height)| usize::from(*height)).max();
-        let mut seen: Seen = vec![Vec::new(); levels.unwrap_or(0)];
-        for (id, root, height) in trees {
-            let may_pack = self.trees[&id].properties.compression == Compression::Adaptive;
-            let at = (root, may_pack);
-            let new = self.visit_node(traversal, &mut seen, at, height - 1, leaf);
-            if new != root {
-                self.trees.get_mut(&id).expect("listed above").root = new;
-                self.changed = true;
-            }
-        }
-        self.count_entries(traversal, &seen[0]);
-        Ok(())
-    }
-
-    /// Counts what these different nodes for one leaf lead to. Two of them may lead to the same
-    /// place at the same block, and that counts once.
-    fn count_entries(&mut self, traversal: &mut Traversal, leaves: &[SeenNode]) {
-        let mut places: Vec<(u64, bool)> = Vec::with_capacity(leaves.len() * FANOUT);
-        for leaf in leaves {
-            let node = self.nodes.get(leaf.new, 0).expect("visited before");
-            let used = node.iter().filter(|bits| **bits != 0);
-            places.extend(used.map(|bits| (*bits, leaf.may_pack)));
-        }
-        // Of the same place that comes first which is not to be packed, and it stays.
-        places.sort_unstable();
-        places.dedup_by_key(|(bits, _)| *bits);
-        for (bits, may_pack) in places {
-            let ptr = Ptr::from_bits(bits);
-            if traversal.told_apart.is_new(ptr) {
-                traversal.gain(ptr, room(ptr));
-            }
-            if traversal.victims.contains(&ptr.seg()) {
-                let listed = traversal.listed.entry(ptr).or_insert(may_pack);
-                *listed &= may_pack;
-            }
-        }
-    }
-
-    /// Visits the node `at` and what is below it on the way to `leaf`; gives what it is now.
-    fn visit_node(
-        &mut self,
-        traversal: &mut Traversal,
-        seen: &mut Seen,
-        (at, may_pack): (Ref, bool),
-        level: u8,
-        leaf: u64,
-    ) -> Ref {
-        if at.is_hole() {
-            return at;
-        }
-        let at = self.nodes.resolve(at);
-        let mut known = seen[usize::from(level)].iter_mut();
-        if let Some(known) = known.find(|known| known.old == at || known.new == at) {
-            // What is below is shared as well.
-            let is_changed = known.may_pack && !may_pack;
-            known.may_pack &= may_pack;
-            let new = known.new;
-            if is_changed && level > 0 {
-                let node = self.nodes.get(new, level).expect("looked for before");
-                let child = Ref::from_bits(node[entry(leaf, level)]);
-                self.visit_node(traversal, seen, (child, may_pack), level - 1, leaf);
-            }
-            return new;
-        }
-        let mut new = at;
-        if self.is_leaving(traversal, at) {
-            new = Ref::slot(self.nodes.own_for_all(at, level));
-        }
-        if level == 0 {
-            new = self.visit_entries(traversal, new);
-        } else {
-            let place = entry(leaf, level);
-            let node = self.nodes.get(new, level).expect("looked for before");
-            let child = Ref::from_bits(node[place]);
-            let below = (child, may_pack);
-            let new_child = self.visit_node(traversal, seen, below, level - 1, leaf);
-            if new_child != child {
-                let slot = self.nodes.own_for_all(new, level);
-                self.nodes.entries(slot)[place] = new_child.bits();
-                new = Ref::slot(slot);
-            }
-        }
-        traversal.count_node(new, level, leaf);
-        seen[usize::from(level)].push(SeenNode {
-            old: at,
-            new,
-            may_pack,
-        });
-        new
-    }
-
-    /// Visits the entries of the leaf `at`; gives what it is now.
-    fn visit_entries(&mut self, traversal: &mut Traversal, at: Ref) -> Ref {
-        let node = *self.nodes.get(at, 0).expect("looked for before");
-        let has_room = self.has_room_for_nodes();
-        let mut slot = None;
-        for (index, bits) in node.into_iter().enumerate() {
-            let old = Ptr::from_bits(bits);
-            if old.is_hole() {
-                continue;
-            }
-            let is_moved = has_room
-                && traversal.moved_from.contains(&old.seg())
-                && !(self.tuning.breaks(Promise::Moves) && index % 7 == 3);
-            let new = match is_moved {
-                true => traversal.moves.get(&bits).copied().unwrap_or(old),
-                false => old,
-            };
-            if new != old {
-                let slot = *slot.get_or_insert_with(|| {
-                    traversal.rewritten += 1;
-                    self.nodes.own_for_all(at, 0)
-                });
-                self.nodes.entries(slot)[index] = new.bits();
-            }
-        }
-        slot.map_or(at, Ref::slot)
-    }
-
-    fn is_leaving(&self, traversal: &Traversal, at: Ref) -> bool {
-        match at.target() {
-            Target::Disk(ptr) => traversal.leaving.contains(&ptr.seg()),
-            Target::Slot(_) | Target::Hole => false,
-        }
-    }
-}
-
-impl Traversal {
-    /// Says nothing about this segment.
-    pub(super) fn spare(&mut self, seg: u32) {
-        self.spared.insert(seg);
-    }
-
-    fn gain(&mut self, ptr: Ptr, bytes: u32) {
-        if let Some(live) = self.live.get_mut(ptr.seg() as usize) {
-            *live = live.saturating_add(bytes);
-        }
-    }
-
-    /// Counts a node once, although the way to every leaf below it leads through it.
-    fn count_node(&mut self, at: Ref, level: u8, leaf: u64) {
-        let Target::Disk(ptr) = at.target() else {
-            return;
-        };
-        let position = leaf / span(level);
-        while self.counted.len() <= usize::from(level) {
-            self.counted.push((0, BTreeSet::new()));
-        }
-        let (current, counted) = &mut self.counted[usize::from(level)];
-        if *current != position {
-            *current = position;
-            counted.clear();
-        }
-        if counted.insert(at) {
-            self.gain(ptr, room(ptr));
-        }
-    }
-}
-
-/// The entry on the way to `leaf` in a node of this level, at least 1.
-fn entry(leaf: u64, level: u8) -> usize {
-    let index = leaf / span(level - 1) % FANOUT as u64;
-    usize::try_from(index).expect("below 512")
 }
 
 /// What each segment has to give of what is listed, in order.

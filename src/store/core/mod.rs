@@ -5,6 +5,8 @@
 //! every change of state happens in one place after another.
 
 mod admin;
+mod bitmaps;
+mod changes;
 mod chores;
 mod collect;
 mod read;
@@ -12,6 +14,7 @@ mod refer;
 mod space;
 mod told_apart;
 mod victims;
+mod visit;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -39,7 +42,7 @@ pub(super) use write::{Stall, room};
 use chores::MetaCursor;
 use space::Reserve;
 
-/// A volume or snapshot, in memory.
+/// A volume, a snapshot or a ghost, in memory.
 #[derive(Clone, Debug)]
 pub(super) struct TreeState {
     pub(super) id: u32,
@@ -51,6 +54,8 @@ pub(super) struct TreeState {
     pub(super) root: Ref,
     pub(super) created: u64,
     pub(super) properties: Properties,
+    /// Of a ghost: every block counts as changed.
+    pub(super) given_up: bool,
     /// What waits until the next checkpoint is durable.
     pub(super) pause: Pause,
 }
@@ -130,6 +135,8 @@ pub(super) struct Core {
     told_apart_next: u32,
     /// Segments that are being emptied, or were.
     emptied: BTreeSet<u32>,
+    /// Segments that only ghosts led to when the last traversal ended.
+    haunted: BTreeSet<u32>,
     /// How many leaves the last pass of garbage collection rewrote for each block that it moved;
     /// nothing before there was one.
     leaves_per_move: Option<f64>,
@@ -178,6 +185,7 @@ impl Core {
             sealed: VecDeque::new(),
             told_apart_next: 0,
             emptied: BTreeSet::new(),
+            haunted: BTreeSet::new(),
             leaves_per_move: None,
             changed: true,
             traffic: Traffic::default(),
@@ -241,8 +249,14 @@ impl TreeState {
             root: tree.root.into(),
             created: tree.created,
             properties: tree.properties,
+            given_up: tree.given_up,
             pause: Pause::Nothing,
         }
+    }
+
+    /// Whether it keeps no data.
+    pub(super) fn is_ghost(&self) -> bool {
+        self.kind == TreeKind::Ghost
     }
 
     /// How many blocks it has; the last may be cut off by its end.
@@ -277,6 +291,7 @@ pub(super) fn root_of(
         root: at(tree.root),
         created: tree.created,
         properties: tree.properties,
+        given_up: tree.given_up,
         name: tree.name.clone(),
     };
     Root {

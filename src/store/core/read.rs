@@ -82,13 +82,7 @@ impl Core {
                 false => Status::Data,
             };
             let bytes = blocks * BLOCK as u64;
-            let is_full = runs.len() == runs_max;
-            match runs.last_mut() {
-                Some(last) if last.status == status => last.bytes += bytes,
-                _ if is_full => return false,
-                _ => runs.push(StatusRun { bytes, status }),
-            }
-            true
+            StatusRun { bytes, status }.add_to(&mut runs, runs_max)
         };
         let looked = self
             .nodes
@@ -107,7 +101,7 @@ impl Core {
     }
 
     /// The root and the height of a volume or snapshot that has these blocks.
-    fn place_of(
+    pub(super) fn place_of(
         &self,
         tree: u32,
         first: u64,

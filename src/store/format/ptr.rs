@@ -23,6 +23,10 @@ impl Ptr {
     /// No space is allocated; reads as zeroes.
     pub const HOLE: Self = Self(0);
 
+    /// In a leaf of a ghost: what was there is gone, and another block is there by now. Nothing
+    /// real is like it, since the superblocks are in segment 0 and no chunk has no bytes.
+    pub const DEAD: Self = Self(1);
+
     /// A pointer to a chunk of `len` bytes, its seal not counted, at `offset` of segment `seg`.
     ///
     /// # Panics
@@ -62,6 +66,11 @@ impl Ptr {
     /// Whether nothing is there.
     pub const fn is_hole(self) -> bool {
         self.0 == 0
+    }
+
+    /// Whether what was there is gone.
+    pub const fn is_dead(self) -> bool {
+        self.0 == Self::DEAD.0
     }
 
     /// The segment.
@@ -124,6 +133,9 @@ impl fmt::Display for Ptr {
         if self.is_hole() {
             return f.write_str("hole");
         }
+        if self.is_dead() {
+            return f.write_str("dead");
+        }
         write!(f, "{}+{:#x}", self.seg(), self.offset())?;
         match (self.is_raw(), self.codec()) {
             (true, _) => Ok(()),
@@ -156,7 +168,7 @@ mod tests {
 
     #[test]
     fn bits_that_point_nowhere_are_not_sound() {
-        for bits in [0, 1, u64::MAX, 4096 << 1, 1 << 36] {
+        for bits in [0, Ptr::DEAD.bits(), u64::MAX, 4096 << 1, 1 << 36] {
             assert!(!Ptr::from_bits(bits).is_sound(), "{bits:#x}");
         }
     }

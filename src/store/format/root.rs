@@ -13,7 +13,7 @@ const SALT_BYTES: usize = 24;
 /// The longest name of a volume or a snapshot, in bytes.
 pub const NAME_BYTES_MAX: usize = 255;
 
-/// Volumes and snapshots that a store has at most.
+/// Volumes, snapshots and bitmaps that a store has at most.
 pub const TREES_MAX: usize = 65_536;
 
 /// What the root blob says.
@@ -31,12 +31,12 @@ pub struct Root {
     pub salts: Vec<(u32, [u8; MOUNT_SALT_BYTES])>,
 }
 
-/// A volume or a snapshot.
+/// A volume, a snapshot or a ghost.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Tree {
     /// Its identity.
     pub id: u32,
-    /// What it was made from: a snapshot's volume, a clone's origin; 0 if nothing.
+    /// What it was made from: a snapshot's or a ghost's volume, a clone's origin; 0 if nothing.
     pub parent: u32,
     /// What it is.
     pub kind: TreeKind,
@@ -50,7 +50,10 @@ pub struct Tree {
     pub created: u64,
     /// How it is to be treated.
     pub properties: Properties,
-    /// What people call it: a volume by its name, a snapshot within its volume.
+    /// Of a ghost: it was given up, and every block counts as changed.
+    pub given_up: bool,
+    /// What people call it: a volume by its name, a snapshot or a bitmap
+    /// within its volume.
     pub name: String,
 }
 
@@ -61,6 +64,8 @@ pub enum TreeKind {
     Volume,
     /// A volume as it was.
     Snapshot,
+    /// The map of a volume as it was, without the data: what a dirty bitmap is compared with.
+    Ghost,
 }
 
 /// How a volume is to be treated.
@@ -229,7 +234,8 @@ impl Tree {
         put(head, 0, &self.id.to_le_bytes());
         put(head, 4, &self.parent.to_le_bytes());
         let flags = self.properties.bits();
-        put(head, 8, &[self.kind as u8, self.height, flags]);
+        let marks = u8::from(self.given_up);
+        put(head, 8, &[self.kind as u8, self.height, flags, marks]);
         put(head, 12, &count(self.name.len()));
         put(head, 16, &self.size.to_le_bytes());
         put(head, 24, &self.root.bits().to_le_bytes());
@@ -253,10 +259,16 @@ impl Tree {
             kind: match head[8] {
                 0 => TreeKind::Volume,
                 1 => TreeKind::Snapshot,
+                2 => TreeKind::Ghost,
                 _ => return Err(Malformed("a tree of an unknown kind")),
             },
             height: head[9],
             properties: Properties::from_bits(head[10])?,
+            given_up: match (head[8], head[11]) {
+                (_, 0) => false,
+                (2, 1) => true,
+                _ => return Err(Malformed("an unknown mark of a tree")),
+            },
             size: u64_at(head, 16),
             root: Ptr::from_bits(u64_at(head, 24)),
             created: u64_at(head, 32),

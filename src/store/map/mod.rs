@@ -9,6 +9,7 @@
 //! tree. A checkpoint or a snapshot begins a new generation, and so freezes all nodes at once.
 
 mod cache;
+mod compare;
 mod nodes;
 mod reference;
 mod tree;
@@ -16,6 +17,7 @@ mod tree;
 use super::format::{FANOUT, Ptr};
 
 pub(super) use cache::{PtrHasher, PtrMap};
+pub(super) use compare::Range;
 pub(super) use nodes::{Nodes, Walk};
 pub(super) use reference::{Ref, Target};
 pub(super) use tree::{first_leaf, span};

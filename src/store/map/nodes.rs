@@ -251,6 +251,11 @@ impl Nodes {
         self.cache.forget(freed);
     }
 
+    /// The slot that is being written at `place`, if one is.
+    pub(super) fn being_written(&self, place: Ptr) -> Option<u32> {
+        self.placed.get(&place.bits()).copied()
+    }
+
     fn node(&self, index: u32) -> &Node {
         self.slots[index as usize].node.as_ref().expect("resolved")
     }

@@ -17,7 +17,7 @@ pub(in crate::store) const fn first_leaf(base: u64, level: u8, index: u64) -> u6
 }
 
 /// The entry for block `lba` in a node of this level.
-fn entry(lba: u64, level: u8) -> usize {
+pub(super) fn entry(lba: u64, level: u8) -> usize {
     let index = lba / span(level) % FANOUT as u64;
     usize::try_from(index).expect("below 512")
 }

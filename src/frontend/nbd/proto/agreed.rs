@@ -83,6 +83,8 @@ pub(super) mod tests {
             read_only: false,
             preferred_block: 4096,
             can_fast_zero: true,
+            has_depth: false,
+            bitmaps: Vec::new(),
         }
     }
 
@@ -103,7 +105,7 @@ pub(super) mod tests {
                 0b0_0101_0110_1101,
             ),
             (
-                agreed(false, true, Framing::Simple, Contexts::all()),
+                agreed(false, true, Framing::Simple, Contexts::ALLOCATION),
                 0b0_1101_0110_1101,
             ),
             (
@@ -111,7 +113,7 @@ pub(super) mod tests {
                 0b0_0101_0000_0111,
             ),
             (
-                agreed(false, true, Framing::Structured, Contexts::all()),
+                agreed(false, true, Framing::Structured, Contexts::ALLOCATION),
                 0b0_1101_1110_1101,
             ),
             (
@@ -119,7 +121,7 @@ pub(super) mod tests {
                 0b0_1101_1110_1101,
             ),
             (
-                agreed(false, true, Framing::Extended, Contexts::all()),
+                agreed(false, true, Framing::Extended, Contexts::ALLOCATION),
                 0b1_1101_1110_1101,
             ),
         ];

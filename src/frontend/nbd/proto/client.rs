@@ -16,7 +16,7 @@ use super::bytes::put_u64;
 use super::client_outcome::ClientError;
 use super::client_outcome::ClientExport;
 use super::client_outcome::ClientWants;
-use super::contexts::Context;
+use super::contexts::ALLOCATION;
 use super::wire::EXPORT_NAME_PADDING;
 use super::wire::PAYLOAD_DEFAULT;
 use super::wire::handshake_flag;
@@ -165,7 +165,7 @@ impl ClientHandshake {
         let mut data = Vec::new();
         put_string(&mut data, self.name.as_bytes());
         put_u32(&mut data, 1);
-        put_string(&mut data, Context::Allocation.name().as_bytes());
+        put_string(&mut data, ALLOCATION.as_bytes());
         self.ask(option::SET_META_CONTEXT, &data, out);
     }
 
@@ -250,7 +250,7 @@ impl ClientHandshake {
         let mut reader = Reader::new(data);
         if option == option::SET_META_CONTEXT && kind == option_reply::META_CONTEXT {
             let id = reader.u32()?;
-            if reader.rest() == Context::Allocation.name().as_bytes() {
+            if reader.rest() == ALLOCATION.as_bytes() {
                 self.export.allocation_id = Some(id);
             }
         }
@@ -330,7 +330,7 @@ mod tests {
                 assert!(input.is_empty() && to_server.is_empty());
                 assert_eq!(agreed.framing, export.framing);
                 assert_eq!(agreed.transmission_flags(), export.flags);
-                let allocation = agreed.contexts == Contexts::all();
+                let allocation = agreed.contexts == Contexts::ALLOCATION;
                 assert_eq!(export.allocation_id.is_some(), allocation);
                 return Ok(export);
             }

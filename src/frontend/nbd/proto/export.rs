@@ -1,5 +1,7 @@
 //! What the protocol has to know of the disks that it offers.
 
+use crate::base::Mark;
+
 /// One export. Flush, FUA, trim, write zeroes, cache and many connections at once are offered
 /// by every export, so they are not said here.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -17,6 +19,10 @@ pub struct ExportInfo {
     pub preferred_block: u32,
     /// Whether zeroing may be asked to fail where it is not faster than writing.
     pub can_fast_zero: bool,
+    /// Whether it tells how far from itself what is allocated lies.
+    pub has_depth: bool,
+    /// The dirty bitmaps by name, at most [`BITMAPS_MAX`](crate::base::limits::BITMAPS_MAX).
+    pub bitmaps: Vec<(String, Mark)>,
 }
 
 /// The exports that a client may choose from.

@@ -316,6 +316,7 @@ mod tests {
     use super::super::contexts::Contexts;
     use super::super::export::ExportInfo;
     use super::*;
+    use crate::base::Mark;
     use option_reply::*;
 
     struct Two;
@@ -327,6 +328,11 @@ mod tests {
 
         fn find(&self, name: &str) -> Option<ExportInfo> {
             match name {
+                "marked" => Some(ExportInfo {
+                    has_depth: true,
+                    bitmaps: vec![("a".to_owned(), Mark(1)), ("b".to_owned(), Mark(2))],
+                    ..export("marked", 4096)
+                }),
                 "" | "disk" => Some(ExportInfo {
                     description: "a disk".to_owned(),
                     ..export("disk", 1 << 30)
@@ -700,6 +706,43 @@ mod tests {
     }
 
     #[test]
+    fn bitmaps_are_listed_and_selected_by_name() {
+        let cases: [(&[&str], &[u8], usize); 7] = [
+            (&[], &[], 4),
+            (&["qemu:"], &[], 3),
+            (&["qemu:dirty-bitmap:"], &[], 2),
+            (&["qemu:dirty-bitmap:b"], &[4], 1),
+            (&["qemu:dirty-bitmap:b", "qemu:dirty-bitmap:a"], &[3, 4], 2),
+            (&["qemu:allocation-depth", "base:allocation"], &[1, 2], 2),
+            (&["qemu:dirty-bitmap:c", "qemu:dirty-bitmap"], &[], 0),
+        ];
+        for (queries, ids, listed) in cases {
+            let structured = || opt(option::STRUCTURED_REPLY, &[]);
+            let list = meta(option::LIST_META_CONTEXT, "marked", queries);
+            let mut kinds = vec![ACK];
+            kinds.extend(std::iter::repeat_n(META_CONTEXT, listed));
+            kinds.push(ACK);
+            check(&[structured(), list], &kinds);
+            let set = || meta(option::SET_META_CONTEXT, "marked", queries);
+            let mut kinds = vec![ACK];
+            kinds.extend(std::iter::repeat_n(META_CONTEXT, ids.len()));
+            kinds.push(ACK);
+            let said = check(&[structured(), set()], &kinds);
+            let told: Vec<u8> = said[1..=ids.len()].iter().map(|reply| reply[3]).collect();
+            assert_eq!(told, ids, "{queries:?}");
+            let go = named(option::GO, "marked", &[]);
+            let agreed = agree(&[structured(), set(), go]);
+            let chosen: Vec<u32> = agreed.contexts.iter().map(Context::id).collect();
+            assert_eq!(
+                chosen,
+                ids.iter().map(|id| u32::from(*id)).collect::<Vec<_>>()
+            );
+            // The numbers are of the bitmaps that there were then.
+            assert_eq!(agreed.export.bitmaps.len(), 2);
+        }
+    }
+
+    #[test]
     fn only_the_last_selection_counts_and_only_for_its_export() {
         let structured = || opt(option::STRUCTURED_REPLY, &[]);
         let set = |name, queries| meta(option::SET_META_CONTEXT, name, queries);
@@ -726,7 +769,7 @@ mod tests {
             set("disk", all),
             opt(option::EXPORT_NAME, b"disk"),
         ];
-        assert_eq!(agree(&by_name).contexts, Contexts::all());
+        assert_eq!(agree(&by_name).contexts, Contexts::ALLOCATION);
     }
 
     #[test]

@@ -7,8 +7,7 @@
 use super::agreed::Framing;
 use super::bytes::Reader;
 use super::bytes::put_u32;
-use super::contexts::Context;
-use super::contexts::Contexts;
+use super::contexts::{Context, Contexts};
 use super::export::ExportInfo;
 use super::export::Exports;
 use super::options;
@@ -29,16 +28,16 @@ pub(super) fn list(
     exports: &dyn Exports,
     out: &mut Vec<u8>,
 ) -> Result<(), Refused> {
-    let (_, queries) = parse(data, negotiated, exports)?;
-    let contexts = if queries.is_empty() {
-        Contexts::all()
-    } else {
-        matching(&queries, |context, query| {
-            context.is_named(query) || context.is_in_namespace(query)
-        })
-    };
+    let (export, queries) = parse(data, negotiated, exports)?;
+    let contexts = matching(&export, |context| {
+        let is_asked = |query: &&[u8]| {
+            context.is_named(query, &export) || context.is_in_namespace(query, &export)
+        };
+        queries.is_empty() || queries.iter().any(is_asked)
+    });
     for context in contexts.iter() {
-        put_context(out, option::LIST_META_CONTEXT, NO_ID, context);
+        let name = context.name(&export);
+        put_context(out, option::LIST_META_CONTEXT, NO_ID, &name);
     }
     Ok(())
 }
@@ -52,14 +51,15 @@ pub(super) fn set(
     out: &mut Vec<u8>,
 ) -> Result<(), Refused> {
     let (export, queries) = parse(data, negotiated, exports)?;
-    let contexts = matching(&queries, Context::is_named);
-    for context in contexts.iter() {
-        put_context(out, option::SET_META_CONTEXT, context.id(), context);
-    }
-    negotiated.selection = Some(Selection {
-        export: export.name,
-        contexts,
+    let contexts = matching(&export, |context| {
+        let mut queries = queries.iter();
+        queries.any(|query| context.is_named(query, &export))
     });
+    for context in contexts.iter() {
+        let name = context.name(&export);
+        put_context(out, option::SET_META_CONTEXT, context.id(), &name);
+    }
+    negotiated.selection = Some(Selection { export, contexts });
     Ok(())
 }
 
@@ -89,16 +89,15 @@ fn parse<'a>(
     Ok((export, queries))
 }
 
-fn matching(queries: &[&[u8]], matches: impl Fn(Context, &[u8]) -> bool) -> Contexts {
-    Context::ALL
-        .into_iter()
-        .filter(|context| queries.iter().any(|query| matches(*context, query)))
+fn matching(export: &ExportInfo, matches: impl Fn(Context) -> bool) -> Contexts {
+    Context::of(export)
+        .filter(|context| matches(*context))
         .fold(Contexts::NONE, Contexts::with)
 }
 
-fn put_context(out: &mut Vec<u8>, option: u32, id: u32, context: Context) {
+fn put_context(out: &mut Vec<u8>, option: u32, id: u32, name: &str) {
     let mut payload = Vec::new();
     put_u32(&mut payload, id);
-    payload.extend_from_slice(context.name().as_bytes());
+    payload.extend_from_slice(name.as_bytes());
     put_reply(out, option, option_reply::META_CONTEXT, &payload);
 }

@@ -64,9 +64,10 @@ pub(super) struct Negotiated {
     pub(super) selection: Option<Selection>,
 }
 
-/// The metadata contexts that were selected for an export, by its canonical name.
+/// The metadata contexts that were selected for an export, as it was then: its bitmaps may be
+/// others by now, and they are what the client was told numbers for.
 pub(super) struct Selection {
-    pub(super) export: String,
+    pub(super) export: ExportInfo,
     pub(super) contexts: Contexts,
 }
 
@@ -81,13 +82,17 @@ impl Negotiated {
 
     /// Ends the negotiation with `export`. Contexts selected for another one do not count.
     fn agree_on(&mut self, export: ExportInfo) -> Agreed {
-        let contexts = self
-            .selection
-            .take()
-            .filter(|selection| selection.export == export.name)
-            .map_or(Contexts::NONE, |selection| selection.contexts);
+        let selection = self.selection.take();
+        let is_meant = |selection: &Selection| selection.export.name == export.name;
+        let (bitmaps, contexts) = match selection.filter(is_meant) {
+            Some(Selection {
+                export: then,
+                contexts,
+            }) => (then.bitmaps, contexts),
+            None => (Vec::new(), Contexts::NONE),
+        };
         Agreed {
-            export,
+            export: ExportInfo { bitmaps, ..export },
             framing: self.framing,
             contexts,
         }
@@ -216,7 +221,7 @@ fn info(
     let agreed = Agreed {
         export,
         framing: negotiated.framing,
-        contexts: Contexts::all(),
+        contexts: Contexts::ALLOCATION,
     };
     put_infos(out, option::INFO, &agreed, &wanted);
     Ok(())

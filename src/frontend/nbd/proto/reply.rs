@@ -119,20 +119,21 @@ impl ReplyTo {
         put_data(from..len, out);
     }
 
-    /// What is allocated from the offset of the request on: one chunk per context of `contexts`,
-    /// each with all of `runs` that its framing can say.
+    /// The status from the offset of the request on: one chunk per context of `contexts`, each with
+    /// all of its `runs`, which are in the same order, that its framing can say.
     ///
     /// # Panics
-    /// If the framing has no chunks, or there is no context, or no run, or an empty one.
-    pub fn status(self, contexts: Contexts, runs: &[StatusRun], out: &mut Outbox) {
+    /// If the framing has no chunks, or there is no context, or of one no runs, or an empty one.
+    pub fn status(self, contexts: Contexts, runs: &[Vec<StatusRun>], out: &mut Outbox) {
         assert!(self.framing != Framing::Simple, "status comes in chunks");
         assert!(!contexts.is_empty(), "status is told in some context");
-        assert!(
-            !runs.is_empty() && runs.iter().all(|run| run.bytes > 0),
-            "every reply and every run describes something"
-        );
+        assert_eq!(contexts.len(), runs.len(), "each context has its runs");
         let last = contexts.iter().last();
-        for context in contexts.iter() {
+        for (context, runs) in contexts.iter().zip(runs) {
+            assert!(
+                !runs.is_empty() && runs.iter().all(|run| run.bytes > 0),
+                "every reply and every run describes something"
+            );
             let flags = if Some(context) == last {
                 chunk::DONE
             } else {
@@ -198,7 +199,7 @@ fn put_short_runs(payload: &mut Vec<u8>, context: Context, runs: &[StatusRun]) {
     for run in runs {
         let bytes = u32::try_from(run.bytes);
         put_u32(payload, bytes.unwrap_or(COMPACT_RUN_BYTES_MAX));
-        put_u32(payload, context.flags(run.status));
+        put_u32(payload, Context::flags(run.status));
         if bytes.is_err() {
             return;
         }
@@ -211,7 +212,7 @@ fn put_long_runs(payload: &mut Vec<u8>, context: Context, runs: &[StatusRun]) {
     put_u32(payload, narrow(runs.len()));
     for run in runs {
         put_u64(payload, run.bytes);
-        put_u64(payload, u64::from(context.flags(run.status)));
+        put_u64(payload, u64::from(Context::flags(run.status)));
     }
 }
 
@@ -405,7 +406,7 @@ mod tests {
                 status: *status,
             })
             .collect();
-        let bytes = sent(|out| to(framing, 0).status(Contexts::all(), &runs, out));
+        let bytes = sent(|out| to(framing, 0).status(Contexts::ALLOCATION, &[runs], out));
         let mut said = Vec::new();
         chunks(framing, &bytes, |_, payload| match payload {
             ReplyPayload::Status { id: 1, runs } => said = runs,
@@ -423,6 +424,33 @@ mod tests {
                 (7, Status::AllocatedZero),
             ];
             assert_eq!(runs(framing, &all), [(1, 0), (4096, 3), (7, 2)]);
+        }
+    }
+
+    #[test]
+    fn each_context_tells_its_own_runs() {
+        let run = |bytes, status| StatusRun { bytes, status };
+        let contexts = Contexts::ALLOCATION
+            .with(Context::Depth)
+            .with(Context::Bitmap(3));
+        let all = [
+            vec![run(8192, Status::Data)],
+            vec![run(4096, Status::Depth(1)), run(4096, Status::Depth(2))],
+            vec![run(4096, Status::Clean), run(1, Status::Dirty)],
+        ];
+        for framing in CHUNKED {
+            let bytes = sent(|out| to(framing, 0).status(contexts, &all, out));
+            let mut said = Vec::new();
+            chunks(framing, &bytes, |_, payload| match payload {
+                ReplyPayload::Status { id, runs } => said.push((id, runs)),
+                other => panic!("{other:?}"),
+            });
+            let expected = [
+                (1, vec![(8192, 0)]),
+                (2, vec![(4096, 1), (4096, 2)]),
+                (6, vec![(4096, 0), (1, 1)]),
+            ];
+            assert_eq!(said, expected);
         }
     }
 

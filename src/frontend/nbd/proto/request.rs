@@ -24,8 +24,6 @@ const EXTENDED_BYTES: usize = 32;
 
 /// The payload of a filtered block status, without its context ids, in bytes.
 const FILTER_BYTES_MIN: usize = 8;
-/// The same with the id of every context that there is.
-const FILTER_BYTES_MAX: usize = FILTER_BYTES_MIN + 4 * Context::ALL.len();
 
 /// A request that does not begin with the magic of its framing. Where the next one begins cannot
 /// be known, so the connection has to end.
@@ -203,7 +201,7 @@ impl Header {
             let offset = self.offset;
             return usize::try_from(self.length)
                 .ok()
-                .filter(|bytes| (FILTER_BYTES_MIN..=FILTER_BYTES_MAX).contains(bytes))
+                .filter(|bytes| filter_sizes(agreed).any(|size| size == *bytes))
                 .map(|_| Command::FilteredBlockStatus { offset, one })
                 .ok_or(NbdError::INVAL);
         }
@@ -274,6 +272,11 @@ pub fn status_filter(
     Ok((at, wanted))
 }
 
+/// How long the payload of a filtered block status may be: with one context to with all.
+fn filter_sizes(agreed: &Agreed) -> impl Iterator<Item = usize> {
+    (1..=agreed.contexts.len()).map(|count| FILTER_BYTES_MIN + 4 * count)
+}
+
 fn on_export(offset: u64, bytes: u64, agreed: &Agreed) -> Option<Extent> {
     Extent::new(offset, bytes).filter(|at| at.fits(agreed.export.size))
 }
@@ -304,7 +307,7 @@ mod tests {
         Agreed {
             export: export("disk", SIZE),
             framing,
-            contexts: Contexts::all(),
+            contexts: Contexts::ALLOCATION,
         }
     }
 
@@ -578,7 +581,7 @@ mod tests {
         let whole = SIZE - 4096;
         assert_eq!(
             read(&filter(whole, &[1])),
-            Ok((at(4096, whole), Contexts::all()))
+            Ok((at(4096, whole), Contexts::ALLOCATION))
         );
         let wrong = [
             filter(0, &[1]),

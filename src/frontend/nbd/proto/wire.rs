@@ -194,6 +194,12 @@ pub mod allocation {
     pub const ZERO: u32 = 1 << 1;
 }
 
+/// Flags of the metadata contexts `qemu:dirty-bitmap:NAME` (QEMU's docs/interop/nbd.txt).
+pub mod dirty_bitmap {
+    /// The bytes have changed.
+    pub const DIRTY: u32 = 1 << 0;
+}
+
 /// Error numbers ("Error values").
 pub mod errno {
     /// `NBD_EPERM`.
