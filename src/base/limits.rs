@@ -26,6 +26,11 @@ pub const CONNECTION_BYTES_MAX: usize = 2 * PAYLOAD_BYTES_MAX;
 /// for each other; one that stands still for [`STALL`] while others wait is closed.
 pub const REACTOR_BYTES_MAX: usize = 512 * MIB;
 
+/// Payload bytes that requests may hold on one reactor while they wait for the limits of their
+/// volume. At the bound a request waits before its payload is read, and with it whatever its client
+/// sent behind it: so those who are limited leave memory for those who are not.
+pub const WAITING_BYTES_MAX: usize = REACTOR_BYTES_MAX / 2;
+
 /// Connections that a server holds at once. Further ones are closed as soon as they are accepted.
 pub const CONNECTIONS_MAX: usize = 8192;
 

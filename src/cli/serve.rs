@@ -48,6 +48,15 @@ Config file (TOML); what the command line says is added, and wins:
   description = \"what people are told\"
   key_file = \"/etc/bedplate/disk.key\"        # or passphrase_file: exports what is encrypted
                                               # behind a LUKS header, as is without
+  [qos.\"main/vm1\"]                           # how much clients may use of an export
+  iops = 1000                                 # requests a second; read_iops, write_iops too
+  bps = \"100M\"                               # bytes a second; read_bps, write_bps too
+  burst_iops = 5000                           # for at least burst_seconds after a rest;
+  burst_seconds = 10                          # burst_read_iops, ... burst_write_bps too
+  iops_size = \"64K\"                          # a larger request counts as several of these
+  group = \"gold\"                             # shares the limits of [group.gold]
+  [group.gold]                                # the same keys, for all its exports together
+  iops = 20000
 
 Backend URLs: file:PATH or PATH (a file or a block device), mem:SIZE, null:SIZE.
 BEDPLATE_LOG=debug logs more. SIGTERM finishes what is in flight, flushes and exits;

@@ -2,6 +2,7 @@
 
 mod export_name;
 mod key_source;
+mod qos_file;
 mod service;
 mod settings;
 mod store_name;

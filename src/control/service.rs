@@ -12,6 +12,7 @@ use crate::base::OpenError;
 use crate::env::{Address, Handle, Listener, Runtime};
 use crate::frontend::nbd::proto::TlsPolicy;
 use crate::frontend::nbd::{Server, TlsServer};
+use crate::volume::qos::QosTable;
 use crate::volume::{Access, Catalog, Disk, RawDisk, Volume, open_luks};
 
 /// A server at work.
@@ -40,6 +41,7 @@ impl Service {
             Some(_) => TlsPolicy::Required,
         };
         let loaded = tls.map(|tls| TlsServer::load(&tls.files)).transpose()?;
+        limit(&catalog, settings)?;
         let runtime = start_runtime(settings.threads)?;
         for (name, raw) in &settings.raw {
             offer(&catalog, open_raw(&runtime.handles()[0], name, raw)?)?;
@@ -53,6 +55,7 @@ impl Service {
                 return Err(error);
             }
         };
+        warn_of_limits_for_nothing(&catalog);
         let addresses = listeners
             .iter()
             .map(|listener| listener.address().clone())
@@ -92,6 +95,11 @@ impl Service {
             .collect()
     }
 
+    /// The limits of all exports and groups, to be looked at and changed.
+    pub fn qos(&self) -> &QosTable {
+        self.catalog.qos()
+    }
+
     /// Stops: accepts no more, finishes what is in flight, flushes every volume, closes every
     /// store, ends.
     ///
@@ -120,11 +128,37 @@ impl Service {
 
 fn offer(catalog: &Catalog, volume: Volume) -> Result<(), OpenError> {
     let name = volume.name().to_owned();
-    match catalog.add(Arc::new(volume)) {
+    let limits = catalog.qos().of(&name);
+    match catalog.add(Arc::new(volume.limited_by(limits))) {
         true => Ok(()),
         false => {
             let why = "there are two exports of this name";
             Err(OpenError::new(name, why, "give each its own"))
+        }
+    }
+}
+
+/// Limits what will be in `catalog` as `settings` say.
+fn limit(catalog: &Catalog, settings: &Settings) -> Result<(), OpenError> {
+    for (name, limits) in &settings.groups {
+        catalog.qos().set_group(name, *limits);
+    }
+    for (name, settings) in &settings.qos {
+        let set = catalog.qos().set(name.as_str(), settings);
+        let remedy = "name one that the config file makes";
+        set.map_err(|error| OpenError::new(name.as_str(), error, remedy))?;
+    }
+    Ok(())
+}
+
+fn warn_of_limits_for_nothing(catalog: &Catalog) {
+    for limited in catalog.qos().volumes() {
+        if catalog.find(&limited.name).is_none() {
+            // It may come later; if it was misspelt, something else is not limited.
+            tracing::warn!(
+                export = limited.name,
+                "limits are set for what is not there"
+            );
         }
     }
 }

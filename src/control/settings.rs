@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::qos_file::{FileLimits, check_group_name};
 use super::{ExportName, KeySource, StoreName};
 use crate::backend::Location;
 use crate::base::limits::THREADS_MAX;
@@ -12,6 +13,7 @@ use crate::base::{OpenError, size};
 use crate::env::Address;
 use crate::frontend::nbd::TlsFiles;
 use crate::store::Tuning;
+use crate::volume::qos::{Limits, QosSettings};
 
 /// Everything that a server is told. What is here is well-formed; whether it can be opened shows
 /// when it is.
@@ -27,6 +29,10 @@ pub struct Settings {
     pub stores: BTreeMap<StoreName, StoreSettings>,
     /// Backends to export as they are, by name.
     pub raw: BTreeMap<ExportName, RawSettings>,
+    /// How much of them clients may use, by export.
+    pub qos: BTreeMap<ExportName, QosSettings>,
+    /// What exports that belong together may do together, by group.
+    pub groups: BTreeMap<String, Limits>,
 }
 
 /// How a server speaks TLS.
@@ -73,6 +79,10 @@ struct File {
     store: BTreeMap<String, FileStore>,
     #[serde(default)]
     raw: BTreeMap<String, FileRaw>,
+    #[serde(default)]
+    qos: BTreeMap<String, FileLimits>,
+    #[serde(default)]
+    group: BTreeMap<String, FileLimits>,
 }
 
 #[derive(Deserialize)]
@@ -158,7 +168,33 @@ impl Settings {
             };
             settings.raw.insert(name, raw);
         }
+        settings.take_limits(file.group, file.qos)?;
         Ok(settings)
+    }
+
+    fn take_limits(
+        &mut self,
+        groups: BTreeMap<String, FileLimits>,
+        exports: BTreeMap<String, FileLimits>,
+    ) -> Result<(), Wrong> {
+        for (name, limits) in groups {
+            let key = format!("group.{name}");
+            let name = check_group_name(&name).map_err(|why| Wrong::new(&key, why))?;
+            self.groups.insert(name, limits.check_group(&key)?);
+        }
+        for (name, limits) in exports {
+            let key = format!("qos.{name}");
+            let name = ExportName::new(&name).map_err(|why| Wrong::new(&key, why))?;
+            let settings = limits.check_export(&key)?;
+            if let Some(group) = settings.group.as_ref()
+                && !self.groups.contains_key(group)
+            {
+                let why = format!("there is no [group.{group}]");
+                return Err(Wrong::new(format!("{key}.group"), why));
+            }
+            self.qos.insert(name, settings);
+        }
+        Ok(())
     }
 }
 
@@ -245,13 +281,13 @@ fn check_memory(text: &str, least: u64) -> Result<usize, String> {
 
 /// A key of the config file and what is wrong with it.
 #[derive(Debug)]
-struct Wrong {
+pub(super) struct Wrong {
     key: String,
     why: String,
 }
 
 impl Wrong {
-    fn new(key: impl Into<String>, why: impl Into<String>) -> Self {
+    pub(super) fn new(key: impl Into<String>, why: impl Into<String>) -> Self {
         Self {
             key: key.into(),
             why: why.into(),
@@ -283,6 +319,7 @@ pub fn check_threads(threads: usize) -> Result<usize, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::volume::qos::Measure;
 
     #[test]
     fn a_full_config_is_read() {
@@ -304,6 +341,15 @@ mod tests {
             read_only = true
             description = "a disk"
             passphrase_file = "words"
+            [qos."main/vm1"]
+            iops = 1000
+            burst_iops = 5000
+            burst_seconds = 10
+            write_bps = "100M"
+            iops_size = "64K"
+            group = "gold"
+            [group.gold]
+            bps = "1G"
             "#,
         );
         let settings = settings.unwrap_or_else(|wrong| panic!("{}: {}", wrong.key, wrong.why));
@@ -321,6 +367,14 @@ mod tests {
         assert!(disk.read_only);
         let words = KeySource::PassphraseFile("words".into());
         assert_eq!(disk.key, Some(words));
+        let vm1 = &settings.qos[&ExportName::new("main/vm1").expect("a good name")];
+        let rate = |measure| vm1.limits.rate(measure).map(|rate| rate.average);
+        assert_eq!(rate(Measure::Iops), Some(1000));
+        assert_eq!(rate(Measure::WriteBps), Some(100 << 20));
+        assert_eq!(rate(Measure::Bps), None);
+        assert_eq!(vm1.limits.iops_size(), Some(64 << 10));
+        assert!(settings.groups["gold"].rate(Measure::Bps).is_some());
+        assert_eq!(vm1.group.as_deref(), Some("gold"));
     }
 
     #[test]
@@ -353,6 +407,15 @@ mod tests {
                 "[raw.a]\nurl = \"x\"\nkey_file = \"k\"\npassphrase_file = \"p\"",
                 "raw.a.key_file",
             ),
+            ("[qos.a]\niops = 0", "qos.a.iops"),
+            ("[qos.a]\niops = -1", "line 2: iops"),
+            ("[qos.a]\nbps = \"much\"", "qos.a.bps"),
+            ("[qos.a]\niops = 9\nburst_iops = 10", "qos.a.burst_iops"),
+            ("[qos.a]\niosp = 9", "line 2: iosp"),
+            ("[qos.a]\ngroup = \"b\"", "qos.a.group"),
+            ("[group.a]\nburst_seconds = 3", "group.a.burst_seconds"),
+            ("[group.b]\n[group.a]\ngroup = \"b\"", "group.a.group"),
+            ("[group.\"a b\"]\niops = 3", "group.a b"),
             ("nbd = 7", "line 1: nbd"),
             ("[tls]\nkey = \"k\"", "line 1: [tls]"),
         ] {

@@ -191,6 +191,15 @@ impl Stream {
         }
     }
 
+    /// Waits until the other end has finished sending, or is gone; what it sent before may not have
+    /// been received yet.
+    pub async fn hung_up(&self) {
+        match &self.0 {
+            Kind::Socket(socket) => hung_up(socket).await,
+            Kind::Pipe(end) => end.hung_up().await,
+        }
+    }
+
     /// Ends the connection in both directions; whoever waits in it gets an end or an error.
     pub fn shutdown(&self) {
         match &self.0 {
@@ -201,6 +210,12 @@ impl Stream {
             Kind::Pipe(end) => end.shutdown(),
         }
     }
+}
+
+async fn hung_up(socket: &FileHandle) {
+    // What means that nobody is there any more is told unasked.
+    let entry = opcode::PollAdd::new(fd(socket), libc::POLLRDHUP.unsigned_abs().into()).build();
+    plain(socket, entry).await;
 }
 
 async fn receive(socket: &FileHandle, mut buf: Buf, from: usize) -> (io::Result<usize>, Buf) {

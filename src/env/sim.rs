@@ -192,6 +192,12 @@ impl PipeEnd {
         Ok(())
     }
 
+    pub(super) async fn hung_up(&self) {
+        let half = &self.incoming;
+        let closed = || half.closed.get().then_some(());
+        half.changed.wait_for(closed).await;
+    }
+
     pub(super) fn shutdown(&self) {
         self.incoming.close();
         self.outgoing.close();

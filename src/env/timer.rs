@@ -19,6 +19,11 @@ impl Instant {
         Self(nanos)
     }
 
+    /// Nanoseconds since the fixed point, for those who compute with points in time.
+    pub fn as_nanos(self) -> u64 {
+        self.0
+    }
+
     /// The time from `earlier` to this, or zero if that is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

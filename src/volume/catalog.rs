@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::Volume;
+use super::qos::QosTable;
 
-/// Volumes by name. Shared by all threads.
+/// Volumes by name, and how much of them clients may use. Shared by all threads.
 #[derive(Debug, Default)]
 pub struct Catalog {
     volumes: RwLock<BTreeMap<String, Arc<Volume>>>,
+    qos: Arc<QosTable>,
 }
 
 impl Catalog {
@@ -32,6 +34,11 @@ impl Catalog {
             return volumes.values().next().cloned();
         }
         volumes.get(name).cloned()
+    }
+
+    /// The limits of all volumes, those that are not there included.
+    pub fn qos(&self) -> &Arc<QosTable> {
+        &self.qos
     }
 
     /// All volumes, by name.

@@ -7,22 +7,29 @@ mod disk;
 mod encrypted;
 mod flusher;
 mod luks;
+pub mod qos;
 mod range_lock;
 mod raw;
 mod stored;
 
+use std::sync::Arc;
+
+use crate::base::limits::PAYLOAD_BYTES_MAX;
 use crate::base::{
-    Answer, Aspect, Error, Extent, Mark, Op, Refusal, Reply, Request, Result, StatusRun,
+    Answer, Aspect, Durability, Error, Extent, Mark, Op, Refusal, Reply, Request, Result,
+    StatusRun, ZeroMode,
 };
 
 pub use catalog::Catalog;
 pub use disk::Disk;
 pub use encrypted::EncryptedDisk;
 pub use luks::{LuksFailure, make_luks, open_luks};
+pub use qos::{Flow, Qos};
 pub use raw::RawDisk;
 pub use stored::StoredDisk;
 
 use complaints::Complaints;
+use qos::{Charge, Direction};
 
 /// A disk that clients use by its name.
 #[derive(Debug)]
@@ -32,6 +39,7 @@ pub struct Volume {
     access: Access,
     disk: Disk,
     complaints: Complaints,
+    qos: Arc<Qos>,
 }
 
 /// What clients may do with a volume.
@@ -43,6 +51,15 @@ pub enum Access {
     Write,
 }
 
+/// Whether a request has to wait for the limits of its volume.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Turn {
+    /// If they say so.
+    ToCome,
+    /// No more: it was waited for.
+    Here,
+}
+
 impl Volume {
     /// The volume `name` on `disk`.
     pub fn new(name: String, description: String, access: Access, disk: impl Into<Disk>) -> Self {
@@ -52,7 +69,14 @@ impl Volume {
             access,
             disk: disk.into(),
             complaints: Complaints::default(),
+            qos: Arc::default(),
         }
+    }
+
+    /// The same, of which clients may use as much as `qos` lets them.
+    #[must_use]
+    pub fn limited_by(self, qos: Arc<Qos>) -> Self {
+        Self { qos, ..self }
     }
 
     /// What clients call it.
@@ -85,10 +109,46 @@ impl Volume {
         self.disk.has_fast_zeroes()
     }
 
-    /// The whole life of one request, top to bottom.
-    pub async fn serve(&self, request: Request) -> Reply {
+    /// How much of it clients may use.
+    pub fn qos(&self) -> &Qos {
+        &self.qos
+    }
+
+    /// Whether requests may have to wait for the limits of the volume or its group.
+    pub fn is_limited(&self) -> bool {
+        self.qos.is_on()
+    }
+
+    /// The requests of one more client.
+    pub fn new_flow(&self) -> Flow {
+        self.qos.new_flow()
+    }
+
+    /// Waits for the turn of a read or write if it would hold memory meanwhile that others need;
+    /// whether it has still to wait.
+    ///
+    /// # Errors
+    /// `Refused` if the client is gone.
+    pub async fn wait_without_memory(
+        &self,
+        flow: &Flow,
+        direction: Direction,
+        bytes: usize,
+    ) -> Result<Turn> {
+        let charge = Charge {
+            direction,
+            bytes: bytes as u64,
+        };
+        if !self.qos.is_on() || !flow.lacks_room(charge, bytes) {
+            return Ok(Turn::ToCome);
+        }
+        Box::pin(flow.pass(charge, 0)).await.map(|()| Turn::Here)
+    }
+
+    /// The whole life of one request of a client, top to bottom.
+    pub async fn serve(&self, flow: &Flow, request: Request, turn: Turn) -> Reply {
         let Request { ticket, op } = request;
-        let result = self.run(op).await;
+        let result = self.run(flow, op, turn).await;
         if let Err(error) = &result {
             self.complaints.hear(&self.name, error);
         }
@@ -126,36 +186,108 @@ impl Volume {
         Ok(all)
     }
 
-    async fn run(&self, op: Op) -> Result<Answer> {
-        match op {
-            Op::Read { at } => return self.disk.read(at).await.map(Answer::Data),
-            Op::Status {
-                at,
-                runs_max,
-                aspects,
-            } => {
-                let status = Box::pin(self.status(at, runs_max, aspects));
-                return status.await.map(Answer::Status);
+    /// An `async fn` would keep what it is given twice: once as given, and once as it goes on.
+    #[expect(clippy::manual_async_fn)]
+    fn run<'a>(
+        &'a self,
+        flow: &'a Flow,
+        op: Op,
+        turn: Turn,
+    ) -> impl Future<Output = Result<Answer>> + use<'a> {
+        async move {
+            if self.qos.is_on()
+                && turn == Turn::ToCome
+                && let Some(charge) = self.charge(&op)
+            {
+                Box::pin(flow.pass(charge, held_bytes(&op))).await?;
             }
-            Op::Cache { at } => self.disk.cache(at),
-            Op::Flush => self.flush().await?,
-            _ if self.access == Access::Read => return Err(Error::Refused(Refusal::ReadOnly)),
-            Op::Write {
-                offset,
-                data,
-                durability,
-            } => self.disk.write(offset, data, durability).await?,
-            // The rarer requests are boxed: a future is as large as the largest of its parts, and
-            // one is made, moved and dropped for every read and write.
-            Op::Discard { at, durability } => {
-                Box::pin(self.disk.discard(at, durability)).await?;
+            match op {
+                Op::Read { at } => return self.disk.read(at).await.map(Answer::Data),
+                Op::Status {
+                    at,
+                    runs_max,
+                    aspects,
+                } => {
+                    let status = Box::pin(self.status(at, runs_max, aspects));
+                    return status.await.map(Answer::Status);
+                }
+                Op::Cache { at } => self.disk.cache(at),
+                Op::Flush => self.flush().await?,
+                _ if self.access == Access::Read => return Err(Error::Refused(Refusal::ReadOnly)),
+                Op::Write {
+                    offset,
+                    data,
+                    durability,
+                } => self.disk.write(offset, data, durability).await?,
+                // The rarer requests are boxed: a future is as large as the largest of its parts,
+                // and one is made, moved and dropped for every read and write.
+                Op::Discard { at, durability } => {
+                    Box::pin(self.disk.discard(at, durability)).await?;
+                }
+                Op::WriteZeroes {
+                    at,
+                    mode,
+                    durability,
+                } => Box::pin(self.write_zeroes(flow, at, mode, durability)).await?,
             }
-            Op::WriteZeroes {
-                at,
-                mode,
-                durability,
-            } => Box::pin(self.disk.write_zeroes(at, mode, durability)).await?,
+            Ok(Answer::Done)
         }
-        Ok(Answer::Done)
+    }
+
+    /// What a request is charged before it begins; `None` if that is nothing.
+    fn charge(&self, op: &Op) -> Option<Charge> {
+        let (direction, bytes) = match op {
+            Op::Flush | Op::Status { .. } => return None,
+            Op::Read { at } => (Direction::Read, at.bytes()),
+            // It is read, but no more than one request might.
+            Op::Cache { at } => (Direction::Read, at.bytes().min(PAYLOAD_BYTES_MAX as u64)),
+            // It is refused.
+            _ if self.access == Access::Read => return None,
+            Op::Write { data, .. } => (Direction::Write, data.len() as u64),
+            Op::WriteZeroes { mode, .. } if self.moves_zeroes(*mode) => return None,
+            Op::Discard { .. } | Op::WriteZeroes { .. } => (Direction::Write, 0),
+        };
+        Some(Charge { direction, bytes })
+    }
+
+    /// Whether writing zeroes means to write bytes, which are charged as they are written.
+    fn moves_zeroes(&self, mode: ZeroMode) -> bool {
+        !self.disk.has_fast_zeroes() && !mode.only_if_fast
+    }
+
+    /// Writes zeroes. Where these are bytes, as many are charged at a time as a write may carry:
+    /// one request for all of a disk would else hold back for hours whoever shares its limits.
+    async fn write_zeroes(
+        &self,
+        flow: &Flow,
+        at: Extent,
+        mode: ZeroMode,
+        durability: Durability,
+    ) -> Result<()> {
+        if !self.qos.is_on() || !self.moves_zeroes(mode) {
+            return self.disk.write_zeroes(at, mode, durability).await;
+        }
+        let mut from = at.offset();
+        while from < at.end() {
+            let to = at.end().min(from + PAYLOAD_BYTES_MAX as u64);
+            let charge = Charge {
+                direction: Direction::Write,
+                bytes: to - from,
+            };
+            flow.pass(charge, 0).await?;
+            let piece = Extent::between(from, to);
+            self.disk.write_zeroes(piece, mode, durability).await?;
+            from = to;
+        }
+        Ok(())
+    }
+}
+
+/// The memory that a request holds while it waits, in bytes.
+fn held_bytes(op: &Op) -> usize {
+    match op {
+        Op::Read { at } => at.len(),
+        Op::Write { data, .. } => data.len(),
+        _ => 0,
     }
 }

@@ -8,6 +8,8 @@ mod format;
 mod format_garbage;
 mod layering;
 mod luks;
+mod qos;
+mod qos_sessions;
 mod raw_disk;
 mod rbd;
 mod reactor;

@@ -8,7 +8,7 @@ use bedplate::backend::{Checked, Fault, Faulty, Kind, Medium};
 use bedplate::base::{Buf, Durability, Error, Extent, Op, Request, Status, Ticket, ZeroMode};
 use bedplate::env;
 use bedplate::env::sim;
-use bedplate::volume::{Access, Disk, RawDisk, Volume};
+use bedplate::volume::{Access, Disk, RawDisk, Turn, Volume};
 
 const SIZE: u64 = 64 << 10;
 /// Each task has a stripe of its own. The stripes meet inside blocks, so that tasks change the
@@ -152,10 +152,15 @@ fn the_future_of_a_request_stays_small() {
     sim::run(1, async {
         let disk = new_disk(512);
         let volume = Volume::new("disk".to_owned(), String::new(), Access::Write, disk);
-        let serving = volume.serve(Request {
-            ticket: Ticket::new(7),
-            op: Op::Flush,
-        });
+        let flow = volume.new_flow();
+        let serving = volume.serve(
+            &flow,
+            Request {
+                ticket: Ticket::new(7),
+                op: Op::Flush,
+            },
+            Turn::ToCome,
+        );
         // One is allocated for every request, and glibc's cache of free memory ends at 1,032
         // bytes.
         let bytes = std::mem::size_of_val(&serving);

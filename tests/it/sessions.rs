@@ -18,21 +18,36 @@ const DISK_BYTES: u64 = 64 << 20;
 
 /// A server of one slow disk, `disk`.
 fn server() -> Arc<Server> {
+    server_of([volume("disk")])
+}
+
+/// A volume on a slow disk.
+pub(crate) fn volume(name: &str) -> Arc<Volume> {
     let disk = RawDisk::new(Checked::new(Medium::Faulty(Faulty::new(DISK_BYTES, 512))));
-    let volume = Volume::new("disk".to_owned(), String::new(), Access::Write, disk);
+    let volume = Volume::new(name.to_owned(), String::new(), Access::Write, disk);
+    Arc::new(volume)
+}
+
+pub(crate) fn server_of(volumes: impl IntoIterator<Item = Arc<Volume>>) -> Arc<Server> {
     let catalog = Catalog::default();
-    assert!(catalog.add(Arc::new(volume)));
+    for volume in volumes {
+        assert!(catalog.add(volume));
+    }
     Server::new(Arc::new(catalog), None, TlsPolicy::Off)
 }
 
 /// A client in the transmission phase, and whether its session has ended.
-struct Client {
-    stream: Rc<Stream>,
-    ended: Rc<Cell<bool>>,
+pub(crate) struct Client {
+    pub(crate) stream: Rc<Stream>,
+    pub(crate) ended: Rc<Cell<bool>>,
 }
 
 impl Client {
     async fn connect(server: &Arc<Server>) -> Self {
+        Self::connect_to(server, "disk").await
+    }
+
+    pub(crate) async fn connect_to(server: &Arc<Server>, export: &str) -> Self {
         let (near, far) = sim::pipe(64 << 10);
         let ended = Rc::new(Cell::new(false));
         let (server, end) = (Arc::clone(server), Rc::clone(&ended));
@@ -40,18 +55,18 @@ impl Client {
             serve(far, server).await;
             end.set(true);
         });
-        shake_hands(&near).await;
+        shake_hands(&near, export).await;
         let stream = Rc::new(near);
         Self { stream, ended }
     }
 
-    async fn send(&self, bytes: Vec<u8>) {
+    pub(crate) async fn send(&self, bytes: Vec<u8>) {
         // A server that has hung up is what some of these tests are about.
         let _ = self.stream.send(bytes).await;
     }
 
     /// Receives until `bytes` have arrived, or everything has.
-    async fn receive(&self, bytes: usize) -> Vec<u8> {
+    pub(crate) async fn receive(&self, bytes: usize) -> Vec<u8> {
         let mut arrived = Vec::new();
         while arrived.len() < bytes {
             let (count, buf) = self.stream.receive(Buf::new(4096), 0).await;
@@ -64,13 +79,13 @@ impl Client {
     }
 }
 
-async fn shake_hands(stream: &Stream) {
+async fn shake_hands(stream: &Stream, export: &str) {
     let wants = ClientWants {
         structured: false,
         extended: false,
         allocation: false,
     };
-    let mut handshake = ClientHandshake::new("disk", wants);
+    let mut handshake = ClientHandshake::new(export, wants);
     let mut arrived: Vec<u8> = Vec::new();
     loop {
         let mut out = Vec::new();
@@ -86,7 +101,7 @@ async fn shake_hands(stream: &Stream) {
     }
 }
 
-fn request(command: u16, offset: u64, length: u64) -> Vec<u8> {
+pub(crate) fn request(command: u16, offset: u64, length: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     encode_request(Framing::Simple, 0, command, 7, offset, length, &mut bytes);
     bytes

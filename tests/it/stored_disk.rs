@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bedplate::base::{Buf, Durability, Extent, Op, Request, Status, Ticket, ZeroMode};
 use bedplate::env::sim;
 use bedplate::store::{Properties, Store, Tuning};
-use bedplate::volume::{Access, StoredDisk, Volume};
+use bedplate::volume::{Access, StoredDisk, Turn, Volume};
 
 use crate::raw_disk::change_all_stripes;
 use crate::store_kit::{self, backend, disk_of, name};
@@ -104,14 +104,19 @@ fn the_future_of_a_request_stays_small() {
     sim::run(1, async {
         let (_store, disk) = new_store().await;
         let volume = Volume::new("disk".to_owned(), String::new(), Access::Write, disk);
-        let serving = volume.serve(Request {
-            ticket: Ticket::new(7),
-            op: Op::WriteZeroes {
-                at: Extent::between(0, 4096),
-                mode: ANY_MODE,
-                durability: Durability::Durable,
+        let flow = volume.new_flow();
+        let serving = volume.serve(
+            &flow,
+            Request {
+                ticket: Ticket::new(7),
+                op: Op::WriteZeroes {
+                    at: Extent::between(0, 4096),
+                    mode: ANY_MODE,
+                    durability: Durability::Durable,
+                },
             },
-        });
+            Turn::ToCome,
+        );
         let bytes = std::mem::size_of_val(&serving);
         assert!(bytes <= 900, "{bytes} bytes");
         serving.await.result.expect("zeroes");

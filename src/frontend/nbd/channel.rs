@@ -103,6 +103,11 @@ impl Channel {
         }
     }
 
+    /// Waits until the client has finished sending, or is gone.
+    pub(super) async fn hung_up(&self) {
+        self.stream.hung_up().await;
+    }
+
     /// Ends the connection in both directions.
     pub(super) fn shutdown(&self) {
         self.stream.shutdown();

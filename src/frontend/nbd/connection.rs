@@ -20,9 +20,10 @@ use super::proto::{
     Agreed, BadMagic, Command, Contexts, Header, NbdError, Outbox, ReplyTo, status_filter,
 };
 use crate::base::limits::{DRAIN_TIMEOUT, STALL, STATUS_RUNS_MAX};
-use crate::base::{Answer, Extent, Op, Reply, Request, Ticket};
+use crate::base::{Answer, Error, Extent, Op, Reply, Request, Ticket};
 use crate::env::{self, Either, Signal};
-use crate::volume::Volume;
+use crate::volume::qos::Direction;
+use crate::volume::{Flow, Turn, Volume};
 
 /// A connection that has chosen its volume.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ pub(super) struct Connection {
     channel: Channel,
     agreed: Agreed,
     volume: Arc<Volume>,
+    flow: Flow,
     budget: Rc<Budget>,
     outgoing: RefCell<Outgoing>,
     replied: Signal,
@@ -74,11 +76,28 @@ struct Asked {
     contexts: Contexts,
 }
 
+impl Asked {
+    fn by(header: &Header, command: Command, agreed: &Agreed) -> Self {
+        Self {
+            reply_to: ReplyTo::new(agreed.framing, header),
+            fragments: matches!(
+                command,
+                Command::Read {
+                    fragments: true,
+                    ..
+                }
+            ),
+            contexts: agreed.contexts,
+        }
+    }
+}
+
 impl Connection {
     pub(super) fn new(channel: Channel, agreed: Agreed, volume: Arc<Volume>) -> Rc<Self> {
         Rc::new(Self {
             channel,
             agreed,
+            flow: volume.new_flow(),
             volume,
             budget: Rc::default(),
             outgoing: RefCell::default(),
@@ -103,14 +122,25 @@ impl Connection {
         }
     }
 
+    /// Has what waits for the limits of the volume done at once.
+    pub(super) fn release_waiting(&self) {
+        self.flow.release();
+    }
+
+    /// Refuses what waits for the limits of the volume.
+    pub(super) fn abandon_waiting(&self) {
+        self.flow.abandon();
+    }
+
     /// Waits until what was started is answered and the answers are sent, then closes. A client
-    /// that does not take its answers is not waited for.
+    /// that does not take its answers is not waited for, and neither are limits that take longer.
     pub(super) async fn finish(&self) {
         if env::timeout(DRAIN_TIMEOUT, self.budget.settled())
             .await
             .is_none()
         {
             self.channel.shutdown();
+            self.abandon_waiting();
             // Now sends fail; what the backend still works on is never abandoned.
             self.budget.settled().await;
         }
@@ -168,7 +198,13 @@ impl Connection {
         command: Command,
         intake: &mut Intake,
     ) -> io::Result<Option<End>> {
-        let admitted = self.budget.admit(data_bytes(command)).await;
+        let Some(admitted) = self.admit(command).await else {
+            return Ok(Some(End::Closed));
+        };
+        let (admitted, turn) = match admitted {
+            Ok(admitted) => admitted,
+            Err(error) => return self.refuse(header, error.into(), intake).await,
+        };
         let payload_bytes = header.payload_bytes(self.agreed.framing);
         let payload_bytes = usize::try_from(payload_bytes).expect("checked against the limits");
         let payload = match intake.arrived_payload(payload_bytes) {
@@ -181,17 +217,7 @@ impl Connection {
                 }
             }
         };
-        let mut asked = Asked {
-            reply_to: ReplyTo::new(self.agreed.framing, &header),
-            fragments: matches!(
-                command,
-                Command::Read {
-                    fragments: true,
-                    ..
-                }
-            ),
-            contexts: self.agreed.contexts,
-        };
+        let mut asked = Asked::by(&header, command, &self.agreed);
         let op = match command {
             Command::Read { at, .. } => Op::Read { at },
             Command::Write {
@@ -231,7 +257,8 @@ impl Connection {
         let ticket = Ticket::new(header.cookie);
         let this = Rc::clone(self);
         env::start(async move {
-            let Reply { result, .. } = this.volume.serve(Request { ticket, op }).await;
+            let request = Request { ticket, op };
+            let Reply { result, .. } = this.volume.serve(&this.flow, request, turn).await;
             this.reply(admitted, asked, result.map_err(NbdError::from));
         });
         Ok(None)
@@ -244,6 +271,32 @@ impl Connection {
             at,
             runs_max: runs_max(one, contexts.len()),
             aspects: aspects.collect(),
+        }
+    }
+
+    /// Waits until there is room for a request, and where room is scarce for its turn, too. `None`
+    /// if the client hangs up meanwhile: where limits hold back what it asked for before, that
+    /// would else go on for long.
+    async fn admit(&self, command: Command) -> Option<Result<(Admitted, Turn), Error>> {
+        let bytes = data_bytes(command);
+        let admitting = async {
+            let turn = match direction(command) {
+                Some(direction) => {
+                    let waiting = self
+                        .volume
+                        .wait_without_memory(&self.flow, direction, bytes);
+                    waiting.await?
+                }
+                None => Turn::ToCome,
+            };
+            Ok((self.budget.admit(bytes).await, turn))
+        };
+        if !self.volume.is_limited() {
+            return Some(admitting.await);
+        }
+        match env::either(admitting, self.channel.hung_up()).await {
+            Either::First(admitted) => Some(admitted),
+            Either::Second(()) => None,
         }
     }
 
@@ -343,6 +396,15 @@ fn data_bytes(command: Command) -> usize {
         Command::Read { at, .. } => at.len(),
         Command::Write { bytes, .. } => bytes,
         _ => 0,
+    }
+}
+
+/// Which way the data of a request goes, if it has any.
+fn direction(command: Command) -> Option<Direction> {
+    match command {
+        Command::Read { .. } => Some(Direction::Read),
+        Command::Write { .. } => Some(Direction::Write),
+        _ => None,
     }
 }
 

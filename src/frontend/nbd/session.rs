@@ -42,12 +42,21 @@ pub async fn serve(stream: Stream, server: Arc<Server>) {
     tracing::debug!(export, framing = ?agreed.framing, "a client came");
     let connection = Connection::new(channel, agreed, volume);
     env::spawn(connection.clone().send());
-    match env::either(connection.receive(intake), server.draining()).await {
+    let end = env::either(connection.receive(intake), server.draining()).await;
+    match &end {
         Either::First(End::Disconnected) => tracing::debug!(export, "a client left"),
         Either::First(End::Closed) => tracing::debug!(export, "a client hung up"),
         Either::First(End::Broken(error)) => tracing::debug!(export, %error, "a client broke off"),
         Either::First(End::BadMagic(bad)) => tracing::info!(export, %bad, "a client was cut off"),
         Either::Second(()) => tracing::debug!(export, "a client is asked to leave"),
+    }
+    match end {
+        // It wants what it asked for, as far as it comes in good time.
+        Either::First(End::Disconnected) => {}
+        // Nobody waits for it any more.
+        Either::First(_) => connection.abandon_waiting(),
+        // What was begun is finished, and soon.
+        Either::Second(()) => connection.release_waiting(),
     }
     connection.finish().await;
 }
