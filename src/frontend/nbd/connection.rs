@@ -11,7 +11,6 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use super::budget::{self, Admitted, Budget, Held};
 use super::channel::Channel;
@@ -22,14 +21,14 @@ use super::proto::{
 use crate::base::limits::{DRAIN_TIMEOUT, STALL, STATUS_RUNS_MAX};
 use crate::base::{Answer, Op, Reply, Request, Ticket};
 use crate::env::{self, Either, Signal};
-use crate::volume::Volume;
+use crate::volume::Lease;
 
 /// A connection that has chosen its volume.
 #[derive(Debug)]
 pub(super) struct Connection {
     channel: Channel,
     agreed: Agreed,
-    volume: Arc<Volume>,
+    volume: Lease,
     budget: Rc<Budget>,
     outgoing: RefCell<Outgoing>,
     replied: Signal,
@@ -75,7 +74,7 @@ struct Asked {
 }
 
 impl Connection {
-    pub(super) fn new(channel: Channel, agreed: Agreed, volume: Arc<Volume>) -> Rc<Self> {
+    pub(super) fn new(channel: Channel, agreed: Agreed, volume: Lease) -> Rc<Self> {
         Rc::new(Self {
             channel,
             agreed,
@@ -119,6 +118,11 @@ impl Connection {
         }
         self.replied.wake_all();
         self.channel.shutdown();
+    }
+
+    /// Waits until the client is to be let go.
+    pub(super) async fn leaving(&self) {
+        self.volume.leaving().await;
     }
 
     /// Sends replies until the connection is finished.
