@@ -3,32 +3,33 @@
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::names::{BitmapPath, TreePath};
-use super::offline::StoreChoice;
+use super::place::PlaceChoice;
 use super::{date, print};
 use crate::base::OpenError;
-use crate::store::{BitmapName, Store, StoreError};
+use crate::control::api::proto;
+use crate::control::{BitmapPath, TreePath};
 
 const CREATE_EXAMPLES: &str = "\
 Examples:
-  bedplate bitmap create main/vm1:daily --store main=/srv/store.img
+  bedplate bitmap create main/vm1:daily
+  bedplate bitmap create main/vm1:daily --store main=/srv/store.img     which nobody serves
   nbdinfo --map=qemu:dirty-bitmap:daily 'nbd+unix:///main/vm1?socket=/run/bedplate/nbd.sock'
-      what has changed since, once the store is served
+      what has changed since
 
 To make a bitmap at the moment of a snapshot: bedplate snapshot create --bitmap";
 
 const LIST_EXAMPLES: &str = "\
 Example:
-  bedplate bitmap list main/vm1 --store main=/srv/store.img";
+  bedplate bitmap list main/vm1";
 
 const CLEAR_EXAMPLES: &str = "\
 Example:
-  bedplate bitmap clear main/vm1:daily --store main=/srv/store.img
+  bedplate bitmap clear main/vm1:daily
       what was written before is not told any more";
 
 const DELETE_EXAMPLES: &str = "\
 Example:
-  bedplate bitmap delete main/vm1:daily --store main=/srv/store.img";
+  bedplate bitmap delete main/vm1:daily";
 
 /// Make, list, clear and delete dirty bitmaps, which tell what of a volume has changed.
 ///
@@ -36,7 +37,7 @@ Example:
 #[derive(Debug, Args)]
 pub(super) struct BitmapArgs {
     #[command(flatten)]
-    stores: StoreChoice,
+    place: PlaceChoice,
 
     #[command(subcommand)]
     command: BitmapCommand,
@@ -92,55 +93,45 @@ struct BitmapFacts {
 /// # Errors
 /// One line that says what could not be done, why, and what to do.
 pub(super) fn run(args: BitmapArgs) -> Result<(), OpenError> {
-    let stores = args.stores;
+    let place = args.place;
     match args.command {
         BitmapCommand::Create(OneArgs { bitmap }) => {
-            change(&stores, bitmap, async |store, name| {
-                store.create_bitmap(name).await
+            let name = bitmap.to_string();
+            let message = proto::CreateBitmapRequest { name };
+            place.run(Some(&bitmap.store), async move |place| {
+                place.create_bitmap(message).await.map(drop)
             })
         }
-        BitmapCommand::List(args) => list(&stores, args),
-        BitmapCommand::Clear(OneArgs { bitmap }) => change(&stores, bitmap, async |store, name| {
-            store.clear_bitmap(name).await
-        }),
+        BitmapCommand::List(args) => list(&place, args),
+        BitmapCommand::Clear(OneArgs { bitmap }) => {
+            let name = bitmap.to_string();
+            let message = proto::ClearBitmapRequest { name };
+            place.run(Some(&bitmap.store), async move |place| {
+                place.clear_bitmap(message).await.map(drop)
+            })
+        }
         BitmapCommand::Delete(OneArgs { bitmap }) => {
-            change(&stores, bitmap, async |store, name| {
-                store.delete_bitmap(name).await
+            let name = bitmap.to_string();
+            let message = proto::DeleteBitmapRequest { name };
+            place.run(Some(&bitmap.store), async move |place| {
+                place.delete_bitmap(message).await.map(drop)
             })
         }
     }
 }
 
-/// Does `work` with a bitmap.
-fn change(
-    stores: &StoreChoice,
-    path: BitmapPath,
-    work: impl AsyncFnOnce(&Store, &BitmapName) -> Result<(), StoreError> + 'static,
-) -> Result<(), OpenError> {
-    stores.run(&path.store.clone(), async move |store| {
-        let done = work(&store, &path.bitmap).await;
-        done.map_err(|error| error.of(&path.to_string()))
-    })
-}
-
-fn list(stores: &StoreChoice, args: ListArgs) -> Result<(), OpenError> {
-    let path = args.volume;
-    let name = path.store.clone();
-    let found = stores.run(&name, async move |store| {
-        let volume = path.tree.volume_name();
-        if !store.list().iter().any(|tree| tree.name == path.tree) {
-            let missing = StoreError::NotFound(path.tree.to_string());
-            return Err(missing.of(&path.to_string()));
-        }
-        let mut known = store.list_bitmaps();
-        known.retain(|bitmap| bitmap.name.volume_name() == volume);
-        let told = known.into_iter().map(|bitmap| BitmapFacts {
-            name: format!("{}/{}", path.store, bitmap.name),
-            since: date::utc(bitmap.created),
-            given_up: bitmap.given_up,
-        });
-        Ok(told.collect::<Vec<_>>())
+fn list(place: &PlaceChoice, args: ListArgs) -> Result<(), OpenError> {
+    let volume = args.volume.to_string();
+    let found = place.run(Some(&args.volume.store), async move |place| {
+        let message = proto::ListBitmapsRequest { volume };
+        Ok(place.list_bitmaps(message).await?.bitmaps)
     })?;
+    let told = found.into_iter().map(|bitmap| BitmapFacts {
+        name: bitmap.name,
+        since: date::utc(bitmap.since),
+        given_up: bitmap.given_up,
+    });
+    let found: Vec<_> = told.collect();
     if args.json {
         print::json(&found);
         return Ok(());

@@ -5,24 +5,21 @@ use std::io::Write;
 use clap::Args;
 use serde::Serialize;
 
-use super::names::TreePath;
-use super::offline::StoreChoice;
-use crate::base::{OpenError, Status};
-use crate::store::format::BLOCK;
-use crate::store::{Disk, Mark, TreeName};
+use super::place::{Place, PlaceChoice};
+use crate::base::OpenError;
+use crate::control::TreePath;
+use crate::control::api::proto;
+use crate::store::TreeName;
 
 const EXAMPLES: &str = "\
 Examples:
-  bedplate snapshot diff main/vm1@monday --store main=/srv/store.img
+  bedplate snapshot diff main/vm1@monday
       what has changed in main/vm1 since
-  bedplate snapshot diff main/vm1@monday main/vm1@tuesday --json --store main=/srv/store.img
+  bedplate snapshot diff main/vm1@monday main/vm1@tuesday --json
       what changed from the one to the other
 
 Told are multiples of 4096 bytes, except at the end of a volume. What was written again may be the
 same as before.";
-
-/// Runs of changed and unchanged blocks that are asked for at once.
-const RUNS: usize = 4096;
 
 /// Tell what differs between a snapshot and another one, or its volume.
 #[derive(Debug, Args)]
@@ -52,7 +49,7 @@ struct Changed {
 ///
 /// # Errors
 /// One line that says what could not be done, why, and what to do.
-pub(super) fn run(stores: &StoreChoice, args: DiffArgs) -> Result<(), OpenError> {
+pub(super) fn run(place: &PlaceChoice, args: DiffArgs) -> Result<(), OpenError> {
     let DiffArgs { from, to, json } = args;
     let to = match to {
         Some(to) if to.store != from.store => {
@@ -66,13 +63,9 @@ pub(super) fn run(stores: &StoreChoice, args: DiffArgs) -> Result<(), OpenError>
             tree: volume_of(&from)?,
         },
     };
-    stores.run(&from.store.clone(), async move |store| {
-        let mark = store.mark(&from.tree);
-        let mark = mark.map_err(|error| error.of(&from.to_string()))?;
-        let disk = store.disk(&to.tree);
-        let disk = disk.map_err(|error| error.of(&to.to_string()))?;
-        let told = tell(&disk, mark, json).await;
-        told.map_err(|error| OpenError::new(to.to_string(), error, "see 'bedplate store check'"))
+    let (from_name, to_name) = (from.to_string(), to.to_string());
+    place.run(Some(&from.store), async move |place| {
+        tell(&place, &from_name, &to_name, json).await
     })
 }
 
@@ -82,24 +75,25 @@ fn volume_of(path: &TreePath) -> Result<TreeName, OpenError> {
 }
 
 /// Prints what has changed as it is found: it may be any number of ranges.
-async fn tell(disk: &Disk, since: Mark, json: bool) -> crate::base::Result<()> {
-    let mut printer = Printer::begin(json);
-    let size = disk.size();
-    let blocks = size.div_ceil(BLOCK as u64);
-    let mut at = 0;
-    while at < blocks {
-        for run in disk.changes(since, at, blocks - at, RUNS).await? {
-            let offset = at * BLOCK as u64;
-            if run.status == Status::Dirty {
-                printer.add(Changed {
-                    offset,
-                    length: run.bytes.min(size - offset),
-                });
-            }
-            at += run.bytes / BLOCK as u64;
+async fn tell(place: &Place, from: &str, to: &str, json: bool) -> Result<(), OpenError> {
+    let mut printer = None;
+    let mut offset = 0;
+    loop {
+        let (from, to) = (from.to_owned(), to.to_owned());
+        let part = place.diff(proto::DiffRequest { from, to, offset }).await?;
+        // What cannot be compared is said before anything is printed.
+        let printer = printer.get_or_insert_with(|| Printer::begin(json));
+        for proto::Changed { offset, length } in part.changed {
+            printer.add(Changed { offset, length });
+        }
+        offset = part.end;
+        if part.end >= part.size {
+            break;
         }
     }
-    printer.end();
+    if let Some(printer) = printer {
+        printer.end();
+    }
     Ok(())
 }
 
