@@ -1,9 +1,10 @@
 //! What 10,000 control calls do to the clients of a loaded server, and how long they take.
 //!
-//! A server of one store is read and written by `bedplate bench`, first with nobody else about, then
-//! while four callers make 10,000 calls between them: most of them look, one in ten makes, resizes,
-//! snapshots, clones or deletes. Printed are the latencies of the clients both times, and those of
-//! the calls. Run it with `cargo bench --bench control`; it takes a minute.
+//! A server of one store is read and written by `bedplate bench`, first with nobody else about,
+//! then while four callers make 10,000 calls between them: most of them look, one in ten makes and
+//! deletes a volume, a snapshot or a clone, or changes a property. Printed are the latencies of the
+//! clients both times, and those of the calls. Run it with `cargo bench --bench control`; it takes a
+//! minute.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -18,8 +19,11 @@ use bedplate::control::api::proto::volumes_client::VolumesClient;
 use bedplate::env;
 use hdrhistogram::Histogram;
 use tonic::Status;
+use tonic::transport::Channel;
 
 const BEDPLATE: &str = env!("CARGO_BIN_EXE_bedplate");
+/// The volume that its clients use.
+const DISK: &str = "main/disk";
 const CALLS: u64 = 10_000;
 const CALLERS: u64 = 4;
 /// How long the clients are at it each time, in seconds. With the calls, as long as these take.
@@ -159,82 +163,75 @@ fn storm(folder: &Path, round: &str) -> (Histogram<u64>, Histogram<u64>) {
 
 async fn call(remote: &Remote, round: &str, number: u64) -> Result<(), Status> {
     let volume = format!("{round}-{number}");
+    match number % 10 {
+        0 => {
+            let kind = number / 10 % 4;
+            let work = |channel| change(channel, kind, volume);
+            remote.call(work).await
+        }
+        _ => remote.call(|channel| look(channel, number % 3)).await,
+    }
+}
+
+async fn look(channel: Channel, kind: u64) -> Result<(), Status> {
+    let mut volumes = VolumesClient::new(channel.clone());
+    let name = DISK.to_owned();
+    match kind {
+        0 => {
+            let message = proto::ListVolumesRequest::default();
+            volumes.list(message).await.map(drop)
+        }
+        1 => {
+            let message = proto::GetVolumeRequest { name };
+            volumes.get(message).await.map(drop)
+        }
+        _ => {
+            let mut server = ServerClient::new(channel);
+            server.status(proto::StatusRequest {}).await.map(drop)
+        }
+    }
+}
+
+async fn change(channel: Channel, kind: u64, volume: String) -> Result<(), Status> {
+    let mut volumes = VolumesClient::new(channel.clone());
     let name = format!("main/{volume}");
-    let disk = "main/disk".to_owned();
-    let change = number % 10 == 0;
-    let kind = if change {
-        number / 10 % 4
-    } else {
-        4 + number % 3
-    };
-    remote
-        .call(|channel| async move {
-            let mut volumes = VolumesClient::new(channel.clone());
-            let mut snapshots = SnapshotsClient::new(channel.clone());
-            match kind {
-                0 => {
-                    let (size, properties) = (1 << 30, None);
-                    let message = proto::CreateVolumeRequest {
-                        name: name.clone(),
-                        size,
-                        properties,
-                    };
-                    volumes.create(message).await?;
-                    volumes
-                        .delete(proto::DeleteVolumeRequest { name })
-                        .await
-                        .map(drop)
-                }
-                1 => {
-                    let name = format!("{disk}@{volume}");
-                    let names = vec![name.clone()];
-                    snapshots
-                        .create(proto::CreateSnapshotsRequest {
-                            names,
-                            bitmap: String::new(),
-                        })
-                        .await?;
-                    snapshots
-                        .delete(proto::DeleteSnapshotRequest { name })
-                        .await
-                        .map(drop)
-                }
-                2 => {
-                    let message = proto::CloneVolumeRequest {
-                        origin: disk,
-                        new_name: volume,
-                    };
-                    volumes.create_clone(message).await?;
-                    volumes
-                        .delete(proto::DeleteVolumeRequest { name })
-                        .await
-                        .map(drop)
-                }
-                3 => {
-                    let properties = Some(proto::Properties::default());
-                    volumes
-                        .set(proto::SetVolumeRequest {
-                            name: disk,
-                            properties,
-                        })
-                        .await
-                        .map(drop)
-                }
-                4 => volumes
-                    .list(proto::ListVolumesRequest::default())
-                    .await
-                    .map(drop),
-                5 => volumes
-                    .get(proto::GetVolumeRequest { name: disk })
-                    .await
-                    .map(drop),
-                _ => ServerClient::new(channel)
-                    .status(proto::StatusRequest {})
-                    .await
-                    .map(drop),
-            }
-        })
-        .await
+    let delete = proto::DeleteVolumeRequest { name: name.clone() };
+    match kind {
+        0 => {
+            let message = proto::CreateVolumeRequest {
+                name,
+                size: 1 << 30,
+                properties: None,
+            };
+            volumes.create(message).await?;
+            volumes.delete(delete).await.map(drop)
+        }
+        1 => {
+            let message = proto::CloneVolumeRequest {
+                origin: DISK.to_owned(),
+                new_name: volume,
+            };
+            volumes.create_clone(message).await?;
+            volumes.delete(delete).await.map(drop)
+        }
+        2 => {
+            let mut snapshots = SnapshotsClient::new(channel);
+            let name = format!("{DISK}@{volume}");
+            let names = vec![name.clone()];
+            let bitmap = None;
+            let message = proto::CreateSnapshotsRequest { names, bitmap };
+            snapshots.create(message).await?;
+            let message = proto::DeleteSnapshotRequest { name };
+            snapshots.delete(message).await.map(drop)
+        }
+        _ => {
+            let message = proto::SetVolumeRequest {
+                name: DISK.to_owned(),
+                properties: Some(proto::Properties::default()),
+            };
+            volumes.set(message).await.map(drop)
+        }
+    }
 }
 
 fn latencies(what: &str, json: &[u8]) -> String {

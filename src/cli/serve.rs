@@ -90,8 +90,8 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "ADDRESS", value_parser = Address::parse)]
     nbd: Vec<Address>,
 
-    /// Listen for control calls, as 'bedplate volume' makes them, on a unix socket at PATH that only
-    /// root and this user may use. Without it, at /run/bedplate/control.sock for root and at
+    /// Listen for control calls, as 'bedplate volume' makes them, on a unix socket at PATH that
+    /// only root and this user may use. Without it, at /run/bedplate/control.sock for root and at
     /// $XDG_RUNTIME_DIR/bedplate/control.sock for others, unless another server has that.
     #[arg(long, value_name = "PATH", env = "BEDPLATE_CONTROL")]
     control: Option<PathBuf>,

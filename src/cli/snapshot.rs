@@ -111,15 +111,15 @@ pub(super) fn run(args: SnapshotArgs) -> Result<(), OpenError> {
         SnapshotCommand::List(args) => list(&place, args),
         SnapshotCommand::Delete(args) => delete(&place, args),
         SnapshotCommand::Rollback(args) => rollback(&place, args),
-        SnapshotCommand::Diff(args) => snapshot_diff::run(&place, args),
+        SnapshotCommand::Diff(args) => snapshot_diff::run(place.stores(), args),
     }
 }
 
 fn create(place: &PlaceChoice, args: CreateArgs) -> Result<(), OpenError> {
     let store = &args.snapshots[0].store;
     let names = args.snapshots.iter().map(TreePath::to_string).collect();
+    let bitmap = args.bitmap;
     place.run(Some(store), async move |place| {
-        let bitmap = args.bitmap.unwrap_or_default();
         let message = proto::CreateSnapshotsRequest { names, bitmap };
         place.create_snapshots(message).await.map(drop)
     })

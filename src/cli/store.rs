@@ -1,5 +1,5 @@
-//! `bedplate store`: makes, shows and grows stores that nobody serves, opens and closes those that a
-//! server does.
+//! `bedplate store`: makes, shows and grows stores that nobody serves, opens and closes those that
+//! a server does.
 
 use clap::{Args, Subcommand};
 

@@ -29,8 +29,8 @@ where
     outcome.unwrap_or_else(|_| Err(OpenError::new("a reactor", "it ended early", "")))
 }
 
-/// Runs what `make` makes on `reactor` and gives its outcome; `None` if the reactor ends first. Once
-/// it has begun it goes on to its end, also if nobody waits for that any more.
+/// Runs what `make` makes on `reactor` and gives its outcome; `None` if the reactor ends first.
+/// Once it has begun it goes on to its end, also if nobody waits for that any more.
 pub(super) async fn call_on<T, F>(
     reactor: &Handle,
     make: impl FnOnce() -> F + Send + 'static,

@@ -10,7 +10,7 @@ use super::users::Purpose;
 use super::{UserCount, Volume};
 use crate::store::{Store, TreeName};
 
-/// Volumes by name, those of stores, as the stores know them now, and others; and how much of them
+/// Volumes by name: those of stores, as the stores know them now, and others; and how much of them
 /// clients may use. Shared by all threads.
 #[derive(Debug, Default)]
 pub struct Catalog {
@@ -56,7 +56,8 @@ impl Catalog {
         if let Some(raw) = offers.raws.keys().find(|raw| raw.starts_with(&mine)) {
             return Err(raw.clone());
         }
-        let served = Served::new(name.to_owned(), url, store, Arc::clone(&self.qos));
+        let qos = Arc::clone(&self.qos);
+        let served = Served::new(name.to_owned(), url, store, qos);
         offers.stores.insert(name.to_owned(), Arc::clone(&served));
         Ok(served)
     }

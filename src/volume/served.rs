@@ -25,6 +25,7 @@ pub struct Served {
     name: String,
     url: String,
     store: Arc<Store>,
+    /// The limits of its volumes, by the names of their exports.
     qos: Arc<QosTable>,
     desk: Mutex<Desk>,
     /// Somebody has left, or is not in the way any more.
@@ -55,10 +56,10 @@ impl Served {
         qos: Arc<QosTable>,
     ) -> Arc<Self> {
         Arc::new(Self {
+            qos,
             name,
             url,
             store,
-            qos,
             desk: Mutex::default(),
             left: Signal::new(),
         })

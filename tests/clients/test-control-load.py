@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-# Hundreds of control calls while clients write and read: every call does what it says, and no client
-# reads anything but what it wrote.
+# Hundreds of control calls while clients write and read: every call does what it says, and no
+# client reads anything but what it wrote.
 
 import json
 import os

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
-# What QEMU sees of a volume that becomes larger while it has it open: nothing on the connection that
-# it has, whatever it is asked, and all of it once its raw node stands on another connection. The
-# README tells people so.
+# What QEMU sees of a volume that becomes larger while it has it open: nothing on the connection
+# that it has, whatever it is asked, and all of it once its raw node stands on another connection.
+# The README tells people so.
 
 import json
 import os

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Stores are opened and closed while the server runs: their exports come and go, and nothing that was
-# written is lost.
+# Stores are opened and closed while the server runs: their exports come and go, and nothing that
+# was written is lost.
 set -euo pipefail
 source "$CLIENTS/lib.sh"
 

@@ -168,7 +168,7 @@ fn a_call_that_nobody_waits_for_is_done_or_not_done() {
         runtime.block_on(async {
             let message = proto::CreateSnapshotsRequest {
                 names: names.to_vec(),
-                bitmap: String::new(),
+                bitmap: None,
             };
             let taken = caller.call(|channel| async move {
                 SnapshotsClient::new(channel)

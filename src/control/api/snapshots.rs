@@ -33,9 +33,10 @@ impl Snapshots for Api {
             trees.push(path.tree);
         }
         self.on_reactor(move || async move {
-            let taken = match bitmap.is_empty() {
-                true => served.store().snapshot(&trees).await,
-                false => served.store().snapshot_with_bitmaps(&trees, &bitmap).await,
+            let store = served.store();
+            let taken = match bitmap {
+                Some(bitmap) => store.snapshot_with_bitmaps(&trees, &bitmap).await,
+                None => store.snapshot(&trees).await,
             };
             taken.map_err(|error| status::of(&names.join(" "), error))
         })
