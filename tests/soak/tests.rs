@@ -180,3 +180,21 @@ fn a_store_that_breaks_a_promise_is_caught() {
         println!("{name}: seed {seed}: {why}");
     }
 }
+
+#[test]
+#[cfg(debug_assertions)]
+fn a_bitmap_that_misses_a_block_is_caught_by_what_it_tells() {
+    use super::plan::Plan;
+    use bedplate::store::Sabotage;
+    // Where calls of the disk fail nobody looks at the structure, which would show it first.
+    let fits = |seed: &u64| {
+        let plan = Plan::new(*seed);
+        plan.faults && plan.keepers > 0
+    };
+    let kind = Kindof::Store(|tuning| tuning.sabotage = Some(Sabotage::ForgetGhosts));
+    let mut worlds = (1..=40 * WORLDS).filter(fits);
+    let found = worlds.find_map(|seed| report::run(seed, kind).violation.map(|why| (seed, why)));
+    let (seed, why) = found.expect("it was not caught");
+    println!("seed {seed}: {why}");
+    assert!(why.contains("bitmap"), "seed {seed}: {why}");
+}

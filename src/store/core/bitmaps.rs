@@ -62,9 +62,12 @@ impl Core {
             Some(tree) if tree.kind == TreeKind::Snapshot => tree.parent,
             _ => id,
         };
-        let ghosts = self.ghosts_of(volume);
+        let is_named = |tree: &&TreeState| BitmapName::new("volume", &tree.name).is_ok();
+        let ghosts = self.ghosts_of(volume).filter(is_named);
         let mut list: Vec<_> = ghosts.map(|tree| (tree.name.clone(), tree.id)).collect();
         list.sort();
+        // A store that somebody has made by hand may have more.
+        list.truncate(BITMAPS_MAX);
         list
     }
 
