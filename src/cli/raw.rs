@@ -42,7 +42,7 @@ enum RawCommand {
 #[derive(Debug, Args)]
 #[command(after_help = FORMAT_EXAMPLES)]
 struct FormatArgs {
-    /// Where: file:PATH or PATH, a file or a block device.
+    /// Where: file:PATH or PATH, a file or a block device; or rbd:POOL/IMAGE.
     #[arg(value_parser = parse_url)]
     url: Location,
 

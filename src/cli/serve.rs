@@ -59,7 +59,8 @@ Config file (TOML); what the command line says is added, and wins:
   [group.gold]                                # the same keys, for all its exports together
   iops = 20000
 
-Backend URLs: file:PATH or PATH (a file or a block device), mem:SIZE, null:SIZE.
+Backend URLs: file:PATH or PATH (a file or a block device), rbd:POOL[/NAMESPACE]/IMAGE, mem:SIZE,
+null:SIZE.
 BEDPLATE_LOG=debug logs more. SIGTERM finishes what is in flight, flushes and exits;
 SIGHUP opens the log file again.";
 

@@ -111,7 +111,7 @@ pub(super) fn run(args: SnapshotArgs) -> Result<(), OpenError> {
         SnapshotCommand::List(args) => list(&place, args),
         SnapshotCommand::Delete(args) => delete(&place, args),
         SnapshotCommand::Rollback(args) => rollback(&place, args),
-        SnapshotCommand::Diff(args) => snapshot_diff::run(place.stores(), args),
+        SnapshotCommand::Diff(args) => snapshot_diff::run(&place, args),
     }
 }
 
