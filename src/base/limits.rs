@@ -48,6 +48,10 @@ pub const STALL: Duration = Duration::from_secs(10);
 /// closed; what the client was told is done is done either way.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a command that must have a volume for itself waits for those who use it to leave: a
+/// client that has gone is noticed a little later than it believes. Then the command is refused.
+pub const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// The longest option that a client may send with data in it, in bytes: an export name of
 /// [`NAME_BYTES_MAX`] and a few hundred metadata context queries. A longer one is drained and
 /// refused; one longer than a payload is answered by closing.
@@ -108,6 +112,21 @@ pub const BLOCKING_THREADS: usize = 2;
 
 /// Reactor threads at most.
 pub const THREADS_MAX: usize = 256;
+
+/// Connections to the control socket. Further ones wait until one of them ends.
+pub const CONTROL_CONNECTIONS_MAX: usize = 64;
+
+/// Calls that one connection to the control socket has under way. Further ones wait.
+pub const CONTROL_CALLS_MAX: usize = 64;
+
+/// Jobs that run at once. A further one is refused.
+pub const JOBS_MAX: usize = 64;
+
+/// Jobs that are remembered after their end. Then the oldest is forgotten.
+pub const JOBS_ENDED_MAX: usize = 100;
+
+/// What one call of a job moves at most, in bytes. A call that would move more is refused.
+pub const JOB_PIECE_BYTES_MAX: u64 = MIB as u64;
 
 const _: () = assert!(CONNECTION_BYTES_MAX >= 2 * PAYLOAD_BYTES_MAX);
 const _: () = assert!(REACTOR_BYTES_MAX >= CONNECTION_BYTES_MAX);

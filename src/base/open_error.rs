@@ -20,11 +20,23 @@ impl OpenError {
             remedy,
         }
     }
+
+    /// What another process has said, in one line.
+    pub fn relayed(line: &str) -> Self {
+        Self {
+            what: String::new(),
+            why: line.to_owned(),
+            remedy: "",
+        }
+    }
 }
 
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.what, self.why)?;
+        if !self.what.is_empty() {
+            write!(f, "{}: ", self.what)?;
+        }
+        f.write_str(&self.why)?;
         if self.remedy.is_empty() {
             return Ok(());
         }

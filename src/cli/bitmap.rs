@@ -3,10 +3,11 @@
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::names::{BitmapPath, TreePath};
+use super::names::BitmapPath;
 use super::offline::StoreChoice;
 use super::{date, print};
 use crate::base::OpenError;
+use crate::control::TreePath;
 use crate::store::{BitmapName, Store, StoreError};
 
 const CREATE_EXAMPLES: &str = "\
@@ -117,7 +118,7 @@ fn change(
     path: BitmapPath,
     work: impl AsyncFnOnce(&Store, &BitmapName) -> Result<(), StoreError> + 'static,
 ) -> Result<(), OpenError> {
-    stores.run(&path.store.clone(), async move |store| {
+    stores.with_store(&path.store.clone(), async move |store| {
         let done = work(&store, &path.bitmap).await;
         done.map_err(|error| error.of(&path.to_string()))
     })
@@ -126,7 +127,7 @@ fn change(
 fn list(stores: &StoreChoice, args: ListArgs) -> Result<(), OpenError> {
     let path = args.volume;
     let name = path.store.clone();
-    let found = stores.run(&name, async move |store| {
+    let found = stores.with_store(&name, async move |store| {
         let volume = path.tree.volume_name();
         if !store.list().iter().any(|tree| tree.name == path.tree) {
             let missing = StoreError::NotFound(path.tree.to_string());

@@ -3,19 +3,25 @@
 pub mod bench;
 mod bitmap;
 mod date;
+mod job;
 mod key;
 mod keys;
 mod log;
 mod names;
 mod offline;
+mod place;
 mod print;
 mod raw;
 mod serve;
 mod snapshot;
 mod snapshot_diff;
+mod stats;
+mod status;
 mod store;
 mod store_check;
+mod store_facts;
 mod store_inspect;
+mod store_served;
 mod trees;
 mod vacancy;
 mod volume;
@@ -47,6 +53,9 @@ enum Command {
     Bitmap(bitmap::BitmapArgs),
     Key(key::KeyCommandArgs),
     Raw(raw::RawArgs),
+    Job(job::JobArgs),
+    Status(status::StatusArgs),
+    Stats(stats::StatsArgs),
     Bench(bench::BenchArgs),
 }
 
@@ -62,6 +71,9 @@ pub fn run() -> ExitCode {
         Command::Bitmap(args) => end(bitmap::run(args)),
         Command::Key(args) => end(key::run(args)),
         Command::Raw(args) => end(raw::run(args)),
+        Command::Job(args) => end(job::run(args)),
+        Command::Status(args) => end(status::run(args)),
+        Command::Stats(args) => end(stats::run(args)),
         Command::Bench(args) => end(bench::run(args)),
     };
     // Storage servers are told that we go, so that they keep nothing for us.

@@ -6,60 +6,6 @@ use crate::backend::Location;
 use crate::control::StoreName;
 use crate::store::{BitmapName, TreeName};
 
-/// A volume or snapshot of a store: `STORE/VOL` or `STORE/VOL@SNAP`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct TreePath {
-    pub(super) store: StoreName,
-    pub(super) tree: TreeName,
-}
-
-impl TreePath {
-    /// Reads `STORE/VOL` or `STORE/VOL@SNAP`.
-    ///
-    /// # Errors
-    /// A sentence that says what is wrong with it.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let (store, tree) = text
-            .split_once('/')
-            .ok_or_else(|| format!("'{text}' names no store; write STORE/VOL"))?;
-        let tree = TreeName::parse(tree).map_err(|error| error.to_string())?;
-        Ok(Self {
-            store: StoreName::new(store)?,
-            tree,
-        })
-    }
-
-    /// Reads `STORE/VOL`.
-    ///
-    /// # Errors
-    /// As [`parse`](Self::parse).
-    pub(super) fn parse_volume(text: &str) -> Result<Self, String> {
-        match Self::parse(text)? {
-            path if path.tree.snapshot_name().is_none() => Ok(path),
-            _ => Err(format!("'{text}' is a snapshot; name a volume: STORE/VOL")),
-        }
-    }
-
-    /// Reads `STORE/VOL@SNAP`.
-    ///
-    /// # Errors
-    /// As [`parse`](Self::parse).
-    pub(super) fn parse_snapshot(text: &str) -> Result<Self, String> {
-        match Self::parse(text)? {
-            path if path.tree.snapshot_name().is_some() => Ok(path),
-            _ => Err(format!(
-                "'{text}' is a volume; name a snapshot: STORE/VOL@SNAP"
-            )),
-        }
-    }
-}
-
-impl fmt::Display for TreePath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.store, self.tree)
-    }
-}
-
 /// A bitmap of a volume: `STORE/VOL:NAME`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct BitmapPath {
@@ -136,18 +82,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn volumes_and_snapshots_are_told_apart() {
-        let path = TreePath::parse("main/vm1@monday").expect("a snapshot");
-        assert_eq!(path.store.as_str(), "main");
-        assert_eq!(path.tree.volume_name(), "vm1");
-        assert_eq!(path.to_string(), "main/vm1@monday");
-        assert!(TreePath::parse_snapshot("main/vm1@monday").is_ok());
-        assert!(TreePath::parse_snapshot("main/vm1").is_err());
-        assert!(TreePath::parse_volume("main/vm1").is_ok());
-        assert!(TreePath::parse_volume("main/vm1@monday").is_err());
-    }
-
-    #[test]
     fn a_bitmap_is_of_a_volume() {
         let path = BitmapPath::parse("main/vm1:daily").expect("a bitmap");
         assert_eq!(path.to_string(), "main/vm1:daily");
@@ -159,9 +93,6 @@ mod tests {
 
     #[test]
     fn what_is_no_name_is_refused() {
-        for text in ["", "vm1", "/vm1", "main/", "main/a/b", "main/a@", "ma in/a"] {
-            assert!(TreePath::parse(text).is_err(), "{text}");
-        }
         for text in ["main", "=x", "main=", "main=gopher:/x"] {
             assert!(parse_store(text).is_err(), "{text}");
         }

@@ -7,11 +7,14 @@ use clap::Args;
 
 use super::keys::NamedKeys;
 use super::names::parse_store;
+use super::place;
+use super::place::Place;
 use crate::backend::Location;
 use crate::base::OpenError;
-use crate::control::{KeySource, StoreName, open_store};
+use crate::control::{KeySource, StoreName, StoreSettings, close_stores, open_store};
 use crate::env;
-use crate::store::{Store, Tuning};
+use crate::store::Store;
+use crate::volume::Catalog;
 
 /// The stores that a command may open.
 #[derive(Args, Clone, Debug)]
@@ -25,16 +28,55 @@ pub(super) struct StoreChoice {
 }
 
 impl StoreChoice {
-    /// Opens the store `name`, does `work` with it and closes it, whether or not that went well.
+    /// Whether none is named.
+    pub(super) fn is_empty(&self) -> bool {
+        self.stores.is_empty()
+    }
+
+    /// Opens the store `name`, or without a name all, does `work` and closes them, whether or not
+    /// that went well.
     ///
     /// # Errors
     /// What `work` says; or one line that names the store, the cause and the remedy.
     pub(super) fn run<T: 'static>(
         &self,
+        name: Option<&StoreName>,
+        work: impl AsyncFnOnce(Place) -> Result<T, OpenError> + 'static,
+    ) -> Result<T, OpenError> {
+        let names = match name {
+            Some(name) => vec![name],
+            None => self.stores.iter().map(|(name, _)| name).collect(),
+        };
+        let mut wanted = Vec::with_capacity(names.len());
+        for name in names {
+            let mut settings = StoreSettings::new(self.find(name)?.clone());
+            settings.key = self.key_of(name);
+            wanted.push((name.clone(), settings));
+        }
+        on_reactor(async move { with_stores(wanted, work).await })
+    }
+
+    /// Opens the store `name`, does `work` with it and closes it, whether or not that went well.
+    ///
+    /// # Errors
+    /// What `work` says; or one line that names the store, the cause and the remedy.
+    pub(super) fn with_store<T: 'static>(
+        &self,
         name: &StoreName,
         work: impl AsyncFnOnce(Arc<Store>) -> Result<T, OpenError> + 'static,
     ) -> Result<T, OpenError> {
-        with_store(self.find(name)?, self.key_of(name), work)
+        let mut settings = StoreSettings::new(self.find(name)?.clone());
+        settings.key = self.key_of(name);
+        let name = name.clone();
+        on_reactor(async move {
+            let catalog = Catalog::default();
+            let served = open_store(&catalog, &name, &settings).await?;
+            let done = work(Arc::clone(served.store())).await;
+            let closed = close_stores(&catalog).await;
+            let done = done?;
+            closed?;
+            Ok(done)
+        })
     }
 
     /// Where the store `name` is.
@@ -50,7 +92,12 @@ impl StoreChoice {
         }
         match found {
             Some((_, location)) => Ok(location),
-            None if self.stores.is_empty() => Err(no_server(name.as_str())),
+            None if self.stores.is_empty() => {
+                let why = "this is done to a store that nobody serves only";
+                let remedy = "stop its server, or have it close the store, and say where it is \
+                    with --store NAME=URL";
+                Err(OpenError::new(name.as_str(), why, remedy))
+            }
             None => {
                 let why = "no --store is called so";
                 let remedy = "say where it is with --store NAME=URL";
@@ -63,38 +110,31 @@ impl StoreChoice {
     pub(super) fn key_of(&self, name: &StoreName) -> Option<KeySource> {
         self.keys.of(name)
     }
-
-    /// The names of all stores that the command may open.
-    ///
-    /// # Errors
-    /// If there are none.
-    pub(super) fn names(&self) -> Result<Vec<StoreName>, OpenError> {
-        match self.stores.as_slice() {
-            [] => Err(no_server("no store is named")),
-            stores => Ok(stores.iter().map(|(name, _)| name.clone()).collect()),
-        }
-    }
 }
 
-/// Opens the store at `location`, does `work` with it and closes it, whether or not that went
-/// well.
+/// Opens the stores `wanted`, does `work` and closes them, whether or not that went well.
 ///
 /// # Errors
 /// What `work` says; or one line that names the store, the cause and the remedy.
-pub(super) fn with_store<T: 'static>(
-    location: &Location,
-    key: Option<KeySource>,
-    work: impl AsyncFnOnce(Arc<Store>) -> Result<T, OpenError> + 'static,
+pub(super) async fn with_stores<T>(
+    wanted: Vec<(StoreName, StoreSettings)>,
+    work: impl AsyncFnOnce(Place) -> Result<T, OpenError>,
 ) -> Result<T, OpenError> {
-    let location = location.clone();
-    on_reactor(async move {
-        let store = open_store(&location, Tuning::default(), key.as_ref()).await?;
-        let done = work(Arc::clone(&store)).await;
-        let closed = store.close().await;
-        let done = done?;
-        closed.map_err(|error| error.of(&location.to_string()))?;
-        Ok(done)
-    })
+    let catalog = Arc::new(Catalog::default());
+    let mut opened = Ok(());
+    for (name, settings) in &wanted {
+        if opened.is_ok() {
+            opened = open_store(&catalog, name, settings).await.map(drop);
+        }
+    }
+    let done = match opened {
+        Ok(()) => place::here(Arc::clone(&catalog), work).await,
+        Err(error) => Err(error),
+    };
+    let closed = close_stores(&catalog).await;
+    let done = done?;
+    closed?;
+    Ok(done)
 }
 
 /// Runs `work` on a reactor of this thread.
@@ -109,10 +149,4 @@ pub(super) fn on_reactor<T: 'static>(
         let remedy = "io_uring needs Linux 6.1 or newer and kernel.io_uring_disabled=0";
         Err(OpenError::new("starting a reactor", error, remedy))
     })
-}
-
-fn no_server(what: &str) -> OpenError {
-    let why = "commands do not talk to a running server yet";
-    let remedy = "stop it, and say where the store is with --store NAME=URL";
-    OpenError::new(what, why, remedy)
 }

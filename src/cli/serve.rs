@@ -11,8 +11,8 @@ use super::names::parse_store;
 use crate::backend::Location;
 use crate::base::OpenError;
 use crate::control::{
-    ExportName, KeySource, RawSettings, Service, Settings, StoreName, StoreSettings, TlsSettings,
-    check_threads,
+    ControlSettings, ExportName, KeySource, RawSettings, Service, Settings, StoreName,
+    StoreSettings, TlsSettings, check_threads, default_control_path,
 };
 use crate::env::{Address, Asked, Operator, raise_descriptor_limit};
 use crate::frontend::nbd::TlsFiles;
@@ -27,11 +27,12 @@ Examples:
 
 A store brings its volumes and snapshots along: STORE/VOL can be read and written,
 STORE/VOL@SNAP only read. 'bedplate store create' makes a store, 'bedplate volume' and
-'bedplate snapshot' what is in it, while nobody serves it.
+'bedplate snapshot' what is in it, while it is served too: see 'bedplate status'.
 
 Config file (TOML); what the command line says is added, and wins:
   threads = 2
   nbd = [\"unix:/run/bedplate/nbd.sock\", \"127.0.0.1:10809\"]
+  control = \"/run/bedplate/control.sock\"      # see --control
   [tls]
   certificate = \"/etc/bedplate/tls/server.pem\"
   key = \"/etc/bedplate/tls/server.key\"
@@ -88,6 +89,12 @@ pub(super) struct ServeArgs {
     /// Listen for NBD clients at unix:PATH or HOST:PORT.
     #[arg(long, value_name = "ADDRESS", value_parser = Address::parse)]
     nbd: Vec<Address>,
+
+    /// Listen for control calls, as 'bedplate volume' makes them, on a unix socket at PATH that
+    /// only root and this user may use. Without it, at /run/bedplate/control.sock for root and at
+    /// $XDG_RUNTIME_DIR/bedplate/control.sock for others, unless another server has that.
+    #[arg(long, value_name = "PATH", env = "BEDPLATE_CONTROL")]
+    control: Option<PathBuf>,
 
     /// The server's certificate (PEM). With it clients must use TLS.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
@@ -148,6 +155,11 @@ fn settings(args: ServeArgs) -> Result<Settings, OpenError> {
         settings.threads = Some(threads);
     }
     settings.nbd.extend(args.nbd);
+    if let Some(path) = args.control {
+        settings.control = Some(ControlSettings::At(path));
+    } else if settings.control.is_none() {
+        settings.control = default_control_path().map(ControlSettings::Usual);
+    }
     for (name, location) in args.store {
         let store = StoreSettings::new(location);
         if settings.stores.insert(name.clone(), store).is_some() {

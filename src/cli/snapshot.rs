@@ -2,40 +2,46 @@
 
 use clap::{Args, Subcommand};
 
-use super::names::{TreePath, parse_new_bitmap};
-use super::offline::StoreChoice;
+use super::names::parse_new_bitmap;
+use super::place::PlaceChoice;
 use super::snapshot_diff::{self, DiffArgs};
-use super::trees::TreeFacts;
 use super::{print, trees};
 use crate::base::OpenError;
-use crate::store::{StoreError, TreeKind, TreeName};
+use crate::control::TreePath;
+use crate::control::api::proto;
 
 const CREATE_EXAMPLES: &str = "\
 Examples:
-  bedplate snapshot create main/vm1@monday --store main=/srv/store.img
-  bedplate snapshot create main/db@before main/log@before --store main=/srv/store.img
-      both at the same moment
-  bedplate snapshot create main/vm1@tuesday --bitmap since-tuesday --store main=/srv/store.img
-      and a bitmap, which tells what changes from that moment on";
+  bedplate snapshot create main/vm1@monday
+  bedplate snapshot create main/db@before main/log@before
+      both at the same moment, while they are written
+  bedplate snapshot create main/vm1@tuesday --bitmap since-tuesday
+      and a bitmap, which tells what changes from that moment on
+  bedplate snapshot create main/vm1@monday --store main=/srv/store.img     which nobody serves";
 
 const LIST_EXAMPLES: &str = "\
 Example:
-  bedplate snapshot list main/vm1 --store main=/srv/store.img";
+  bedplate snapshot list main/vm1";
 
 const DELETE_EXAMPLES: &str = "\
 Example:
-  bedplate snapshot delete main/vm1@monday --store main=/srv/store.img";
+  bedplate snapshot delete main/vm1@monday
+
+Refused while clients have it open; 'bedplate status' says how many.";
 
 const ROLLBACK_EXAMPLES: &str = "\
 Example:
-  bedplate snapshot rollback main/vm1@monday --store main=/srv/store.img
-      main/vm1 has the content of then; what was written since is gone";
+  bedplate snapshot rollback main/vm1@monday
+      main/vm1 has the content of then; what was written since is gone
 
-/// Take, list, delete, compare and go back to snapshots.
+Refused while clients have main/vm1 open: they would not know that it has changed.";
+
+/// Take, list, delete, compare and go back to snapshots, in a running server or a store that nobody
+/// serves.
 #[derive(Debug, Args)]
 pub(super) struct SnapshotArgs {
     #[command(flatten)]
-    stores: StoreChoice,
+    place: PlaceChoice,
 
     #[command(subcommand)]
     command: SnapshotCommand,
@@ -99,55 +105,33 @@ struct RollbackArgs {
 /// # Errors
 /// One line that says what could not be done, why, and what to do.
 pub(super) fn run(args: SnapshotArgs) -> Result<(), OpenError> {
-    let stores = args.stores;
+    let place = args.place;
     match args.command {
-        SnapshotCommand::Create(args) => create(&stores, args),
-        SnapshotCommand::List(args) => list(&stores, args),
-        SnapshotCommand::Delete(args) => delete(&stores, args),
-        SnapshotCommand::Rollback(args) => rollback(&stores, args),
-        SnapshotCommand::Diff(args) => snapshot_diff::run(&stores, args),
+        SnapshotCommand::Create(args) => create(&place, args),
+        SnapshotCommand::List(args) => list(&place, args),
+        SnapshotCommand::Delete(args) => delete(&place, args),
+        SnapshotCommand::Rollback(args) => rollback(&place, args),
+        SnapshotCommand::Diff(args) => snapshot_diff::run(place.stores(), args),
     }
 }
 
-fn create(stores: &StoreChoice, args: CreateArgs) -> Result<(), OpenError> {
-    let [first, others @ ..] = args.snapshots.as_slice() else {
-        unreachable!("the words demand one");
-    };
-    if let Some(other) = others.iter().find(|other| other.store != first.store) {
-        let why = format!("it is not of the same store as {first}");
-        let remedy = "take the snapshots of one store at a time";
-        return Err(OpenError::new(other.to_string(), why, remedy));
-    }
-    let names: Vec<String> = args.snapshots.iter().map(TreePath::to_string).collect();
-    let trees: Vec<TreeName> = args
-        .snapshots
-        .iter()
-        .map(|path| path.tree.clone())
-        .collect();
-    stores.run(&first.store, async move |store| {
-        let taken = match args.bitmap {
-            Some(bitmap) => store.snapshot_with_bitmaps(&trees, &bitmap).await,
-            None => store.snapshot(&trees).await,
-        };
-        taken.map_err(|error| error.of(&names.join(" ")))
+fn create(place: &PlaceChoice, args: CreateArgs) -> Result<(), OpenError> {
+    let store = &args.snapshots[0].store;
+    let names = args.snapshots.iter().map(TreePath::to_string).collect();
+    let bitmap = args.bitmap;
+    place.run(Some(store), async move |place| {
+        let message = proto::CreateSnapshotsRequest { names, bitmap };
+        place.create_snapshots(message).await.map(drop)
     })
 }
 
-fn list(stores: &StoreChoice, args: ListArgs) -> Result<(), OpenError> {
-    let volume = args.volume;
-    let name = volume.store.clone();
-    let found = stores.run(&name, async move |store| {
-        let of_volume = |tree: &TreeName| tree.volume_name() == volume.tree.volume_name();
-        let mut known = store.list();
-        known.retain(|tree| of_volume(&tree.name));
-        if known.is_empty() {
-            let missing = StoreError::NotFound(volume.tree.to_string());
-            return Err(missing.of(&volume.to_string()));
-        }
-        known.retain(|tree| tree.kind == TreeKind::Snapshot);
-        let told = known.iter().map(|tree| TreeFacts::new(&volume.store, tree));
-        Ok(told.collect::<Vec<_>>())
+fn list(place: &PlaceChoice, args: ListArgs) -> Result<(), OpenError> {
+    let volume = args.volume.to_string();
+    let found = place.run(Some(&args.volume.store), async move |place| {
+        let message = proto::ListSnapshotsRequest { volume };
+        place.list_snapshots(message).await
     })?;
+    let found = trees::facts(found.snapshots);
     match args.json {
         true => print::json(&found),
         false => print::line(&trees::table(&found)),
@@ -155,18 +139,18 @@ fn list(stores: &StoreChoice, args: ListArgs) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn delete(stores: &StoreChoice, args: DeleteArgs) -> Result<(), OpenError> {
-    let path = args.snapshot;
-    stores.run(&path.store.clone(), async move |store| {
-        let deleted = store.delete(&path.tree).await;
-        deleted.map_err(|error| error.of(&path.to_string()))
+fn delete(place: &PlaceChoice, args: DeleteArgs) -> Result<(), OpenError> {
+    let name = args.snapshot.to_string();
+    place.run(Some(&args.snapshot.store), async move |place| {
+        let message = proto::DeleteSnapshotRequest { name };
+        place.delete_snapshot(message).await.map(drop)
     })
 }
 
-fn rollback(stores: &StoreChoice, args: RollbackArgs) -> Result<(), OpenError> {
-    let path = args.snapshot;
-    stores.run(&path.store.clone(), async move |store| {
-        let done = store.rollback(&path.tree).await;
-        done.map_err(|error| error.of(&path.to_string()))
+fn rollback(place: &PlaceChoice, args: RollbackArgs) -> Result<(), OpenError> {
+    let name = args.snapshot.to_string();
+    place.run(Some(&args.snapshot.store), async move |place| {
+        let message = proto::RollbackSnapshotRequest { name };
+        place.roll_back(message).await.map(drop)
     })
 }

@@ -5,9 +5,9 @@ use std::io::Write;
 use clap::Args;
 use serde::Serialize;
 
-use super::names::TreePath;
 use super::offline::StoreChoice;
 use crate::base::{OpenError, Status};
+use crate::control::TreePath;
 use crate::store::format::BLOCK;
 use crate::store::{Disk, Mark, TreeName};
 
@@ -66,7 +66,7 @@ pub(super) fn run(stores: &StoreChoice, args: DiffArgs) -> Result<(), OpenError>
             tree: volume_of(&from)?,
         },
     };
-    stores.run(&from.store.clone(), async move |store| {
+    stores.with_store(&from.store.clone(), async move |store| {
         let mark = store.mark(&from.tree);
         let mark = mark.map_err(|error| error.of(&from.to_string()))?;
         let disk = store.disk(&to.tree);

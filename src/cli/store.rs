@@ -1,19 +1,23 @@
-//! `bedplate store`: makes, shows and grows stores that nobody serves.
+//! `bedplate store`: makes, shows and grows stores that nobody serves, opens and closes those that
+//! a server does.
 
 use clap::{Args, Subcommand};
-use serde::Serialize;
 
 use super::keys::KeyArgs;
 use super::names::parse_url;
-use super::offline::{on_reactor, with_store};
+use super::offline::{on_reactor, with_stores};
+use super::place::Place;
+use super::store_facts::StoreFacts;
 use super::vacancy::{demand_nothing, occupied};
-use super::{print, store_check, store_inspect};
+use super::{print, store_check, store_inspect, store_served};
 use crate::backend;
 use crate::backend::{Access, Location, Made};
 use crate::base::{OpenError, size};
 use crate::codec::{Cipher, Cost};
+use crate::control::api::proto;
+use crate::control::{KeySource, StoreName, StoreSettings};
 use crate::store;
-use crate::store::{Creation, Encryption, Store, StoreError, TreeKind};
+use crate::store::{Creation, Encryption, StoreError};
 
 /// The smallest segment that is worth its bookkeeping, in bytes.
 const SEGMENT_BYTES_MIN: u64 = 1 << 20;
@@ -38,7 +42,7 @@ Examples:
   bedplate store grow /srv/store.img 200G     makes the file larger, too
   bedplate store grow /dev/sdb 2T             the device must have that size already";
 
-/// Make, show and grow stores that nobody serves.
+/// Make, show, check and grow stores that nobody serves; list, open and close a server's.
 #[derive(Debug, Args)]
 pub(super) struct StoreArgs {
     #[command(subcommand)]
@@ -52,6 +56,10 @@ enum StoreCommand {
     Grow(GrowArgs),
     Check(store_check::StoreCheckArgs),
     Inspect(store_inspect::StoreInspectArgs),
+    List(store_served::ListArgs),
+    Show(store_served::ShowArgs),
+    Open(store_served::OpenArgs),
+    Close(store_served::CloseArgs),
 }
 
 /// Make an empty store.
@@ -130,6 +138,10 @@ pub(super) fn run(args: StoreArgs) -> Result<(), OpenError> {
         StoreCommand::Grow(args) => grow(args),
         StoreCommand::Check(args) => store_check::run(args),
         StoreCommand::Inspect(args) => store_inspect::run(args),
+        StoreCommand::List(args) => store_served::list(args),
+        StoreCommand::Show(args) => store_served::show(args),
+        StoreCommand::Open(args) => store_served::open(args),
+        StoreCommand::Close(args) => store_served::close(args),
     }
 }
 
@@ -198,10 +210,10 @@ fn parse_cipher(text: &str) -> Result<CipherChoice, String> {
 }
 
 fn info(args: InfoArgs) -> Result<(), OpenError> {
-    let url = args.url.to_string();
-    let facts = with_store(&args.url, args.key.source(), async move |store| {
-        Ok(Facts::new(url, &store))
+    let found = with_url(&args.url, args.key.source(), async |place| {
+        told(&place).await
     })?;
+    let facts = StoreFacts::new(found);
     match args.json {
         true => print::json(&facts),
         false => print::line(&facts.text()),
@@ -209,77 +221,13 @@ fn info(args: InfoArgs) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// What is told about a store. Sizes are in bytes.
-#[derive(Debug, Serialize)]
-struct Facts {
-    url: String,
-    size: u64,
-    segment_size: u32,
-    volumes: usize,
-    snapshots: usize,
-    logical: u64,
-    physical: u64,
-    free: u64,
-    written: u64,
-    live: u64,
-    reserve: u64,
-}
-
-impl Facts {
-    fn new(url: String, store: &Store) -> Self {
-        let (shape, usage, trees) = (store.shape(), store.usage(), store.list());
-        let volumes = trees.iter().filter(|tree| tree.kind == TreeKind::Volume);
-        let volumes = volumes.count();
-        Self {
-            url,
-            size: shape.bytes(),
-            segment_size: shape.seg_bytes(),
-            volumes,
-            snapshots: trees.len() - volumes,
-            logical: usage.logical,
-            physical: usage.physical,
-            free: usage.free,
-            written: usage.written,
-            live: usage.live,
-            reserve: usage.reserve,
-        }
-    }
-
-    fn text(&self) -> String {
-        print::facts(&[
-            ("url", self.url.clone()),
-            ("size", print::brief(self.size)),
-            ("segment size", size::format(self.segment_size.into())),
-            ("volumes", self.volumes.to_string()),
-            ("snapshots", self.snapshots.to_string()),
-            (
-                "logical",
-                format!("{} in all volumes", print::brief(self.logical)),
-            ),
-            (
-                "physical",
-                format!("{} for data", print::brief(self.physical)),
-            ),
-            ("free", print::brief(self.free)),
-            (
-                "written",
-                format!(
-                    "{}, of which {} is in use",
-                    print::brief(self.written),
-                    print::brief(self.live)
-                ),
-            ),
-            ("reserve", print::brief(self.reserve)),
-        ])
-    }
-}
-
 fn grow(args: GrowArgs) -> Result<(), OpenError> {
     // The store is opened first as it is: what is no store, or not free, is left alone.
     let what = args.url.to_string();
-    let now = with_store(&args.url, args.key.source(), async |store| {
-        Ok(store.shape().bytes())
-    })?;
+    let now = with_url(&args.url, args.key.source(), async |place| {
+        told(&place).await
+    })?
+    .size;
     if args.size < now {
         let why = format!(
             "it has {} already; a store does not shrink",
@@ -289,10 +237,35 @@ fn grow(args: GrowArgs) -> Result<(), OpenError> {
     }
     let url = args.url.clone();
     on_reactor(async move { backend::grow(&url, args.size).await })?;
-    with_store(&args.url, args.key.source(), async move |store| {
-        let grown = store.grow(args.size).await;
-        grown.map_err(|error| error.of(&what))
+    with_url(&args.url, args.key.source(), async move |place| {
+        let message = proto::GrowStoreRequest {
+            name: ONLY.to_owned(),
+            size: args.size,
+        };
+        place.grow_store(message).await.map(drop)
     })
+}
+
+/// What a store is called here that has no name.
+const ONLY: &str = "store";
+
+/// Does `work` with the store at `url`, which is called [`ONLY`].
+fn with_url<T: 'static>(
+    url: &Location,
+    key: Option<KeySource>,
+    work: impl AsyncFnOnce(Place) -> Result<T, OpenError> + 'static,
+) -> Result<T, OpenError> {
+    let name = StoreName::new(ONLY).expect("a good name");
+    let mut settings = StoreSettings::new(url.clone());
+    settings.key = key;
+    on_reactor(with_stores(vec![(name, settings)], work))
+}
+
+/// What is known of the only store.
+async fn told(place: &Place) -> Result<proto::Store, OpenError> {
+    let name = ONLY.to_owned();
+    let found = place.get_store(proto::GetStoreRequest { name }).await?;
+    Ok(found.store.unwrap_or_default())
 }
 
 fn parse_segment_bytes(text: &str) -> Result<u32, String> {

@@ -5,8 +5,8 @@ use serde::Serialize;
 use super::date;
 use super::print;
 use crate::base::size;
-use crate::control::StoreName;
-use crate::store::TreeInfo;
+use crate::control::api::proto;
+use crate::store::Properties;
 
 /// A volume or snapshot, as it is told.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -24,23 +24,48 @@ pub(super) struct TreeFacts {
     /// Whether it is deduplicated.
     pub(super) dedup: &'static str,
     pub(super) write_through: bool,
+    /// NBD connections that have it open now.
+    pub(super) connections: u64,
 }
 
 impl TreeFacts {
-    pub(super) fn new(store: &StoreName, tree: &TreeInfo) -> Self {
+    pub(super) fn new(tree: proto::Volume) -> Self {
+        // A newer server may know of more; that has no name here.
+        let told = tree.properties.unwrap_or_default();
+        let known = Properties::try_from(&told).ok();
+        let name = |name: Option<&'static str>| name.unwrap_or("unknown");
         Self {
-            name: format!("{store}/{}", tree.name),
+            name: tree.name,
             size: tree.size,
             created: date::utc(tree.created),
-            origin: tree.origin.as_ref().map(|name| format!("{store}/{name}")),
-            compression: tree.properties.compression.name(),
-            dedup: tree.properties.dedup.name(),
-            write_through: tree.properties.write_through,
+            origin: tree.origin,
+            compression: name(known.map(|known| known.compression.name())),
+            dedup: name(known.map(|known| known.dedup.name())),
+            write_through: told.write_through.unwrap_or_default(),
+            connections: tree.connections,
         }
     }
 
-    pub(super) fn origin_or_dash(&self) -> String {
+    fn origin_or_dash(&self) -> String {
         self.origin.clone().unwrap_or_else(|| "-".to_owned())
+    }
+
+    /// The facts, a line each.
+    pub(super) fn lines(&self) -> Vec<(&'static str, String)> {
+        let write_through = match self.write_through {
+            true => "on",
+            false => "off",
+        };
+        vec![
+            ("name", self.name.clone()),
+            ("size", size::format(self.size)),
+            ("created", self.created.clone()),
+            ("origin", self.origin_or_dash()),
+            ("compress", self.compression.to_owned()),
+            ("dedup", self.dedup.to_owned()),
+            ("write-through", write_through.to_owned()),
+            ("connections", self.connections.to_string()),
+        ]
     }
 
     /// The facts as cells of a table.
@@ -52,6 +77,11 @@ impl TreeFacts {
             self.origin_or_dash(),
         ]
     }
+}
+
+/// What is told about `trees`.
+pub(super) fn facts(trees: Vec<proto::Volume>) -> Vec<TreeFacts> {
+    trees.into_iter().map(TreeFacts::new).collect()
 }
 
 /// `trees` as a table for people.

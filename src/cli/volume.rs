@@ -10,64 +10,75 @@ mod progress;
 mod properties;
 mod qemu_img;
 mod report;
+mod side;
 
 use clap::{Args, Subcommand};
 
 use properties::{PropertyArgs, Setting};
 
-use super::names::{TreePath, parse_new_name};
-use super::offline::StoreChoice;
+use super::names::parse_new_name;
+use super::place::PlaceChoice;
 use super::trees::TreeFacts;
 use super::{print, trees};
 use crate::base::{OpenError, size};
-use crate::control::StoreName;
-use crate::store::{Store, StoreError, TreeInfo, TreeKind, TreeName};
+use crate::control::api::proto;
+use crate::control::{StoreName, TreePath};
 
 const CREATE_EXAMPLES: &str = "\
 Examples:
-  bedplate volume create main/vm1 --size 100G --store main=/srv/store.img
-  bedplate volume create main/journal --size 1G --write-through --store main=/srv/store.img";
+  bedplate volume create main/vm1 --size 100G
+  bedplate volume create main/journal --size 1G --write-through
+  bedplate volume create main/vm1 --size 100G --store main=/srv/store.img     which nobody serves";
 
 const LIST_EXAMPLES: &str = "\
 Examples:
-  bedplate volume list --store main=/srv/store.img
-  bedplate volume list main --store main=/srv/store.img --json | jq -r '.[].name'";
+  bedplate volume list
+  bedplate volume list main --json | jq -r '.[].name'";
 
 const SHOW_EXAMPLES: &str = "\
 Example:
-  bedplate volume show main/vm1 --store main=/srv/store.img";
+  bedplate volume show main/vm1";
 
 const RESIZE_EXAMPLES: &str = "\
 Example:
-  bedplate volume resize main/vm1 200G --store main=/srv/store.img";
+  bedplate volume resize main/vm1 200G
+
+A client sees the new size when it connects the next time: NBD has no way to tell it of one. QEMU
+follows without a stop of the guest where the disk is a raw node above an nbd node: have it add a
+second nbd node, 'blockdev-reopen' the raw node with that as its file, and 'block_resize' the raw
+node.";
 
 const DELETE_EXAMPLES: &str = "\
 Example:
-  bedplate volume delete main/vm1 --store main=/srv/store.img";
+  bedplate volume delete main/vm1
+
+Refused while clients have it open; 'bedplate status' says how many.";
 
 const RENAME_EXAMPLES: &str = "\
 Example:
-  bedplate volume rename main/vm1 vm2 --store main=/srv/store.img";
+  bedplate volume rename main/vm1 vm2
+
+Clients that have it open go on. One that connects again must know the new name.";
 
 const CLONE_EXAMPLES: &str = "\
 Examples:
-  bedplate volume clone main/golden@v7 vm8 --store main=/srv/store.img
-  bedplate volume clone main/vm1 try --store main=/srv/store.img";
+  bedplate volume clone main/golden@v7 vm8
+  bedplate volume clone main/vm1 try";
 
 const SET_EXAMPLES: &str = "\
 Example:
-  bedplate volume set main/vm1 compress=zstd write-through=on --store main=/srv/store.img
+  bedplate volume set main/vm1 compress=zstd write-through=on
 
 Keys:
   compress=adaptive|lz4|zstd|off    how blocks are compressed that are written from now on
   dedup=on|off|verify               whether what the store has already is written once, from now on
   write-through=on|off              whether every write is durable before it is answered";
 
-/// Make, show, change and copy volumes.
+/// Make, show, change and copy volumes, of a running server or of a store that nobody serves.
 #[derive(Debug, Args)]
 pub(super) struct VolumeArgs {
     #[command(flatten)]
-    stores: StoreChoice,
+    place: PlaceChoice,
 
     #[command(subcommand)]
     command: VolumeCommand,
@@ -195,46 +206,41 @@ struct SetArgs {
 /// # Errors
 /// One line that says what could not be done, why, and what to do.
 pub(super) fn run(args: VolumeArgs) -> Result<(), OpenError> {
-    let stores = args.stores;
+    let place = args.place;
     match args.command {
-        VolumeCommand::Create(args) => create(&stores, args),
-        VolumeCommand::List(args) => list(&stores, args),
-        VolumeCommand::Show(args) => show(&stores, args),
-        VolumeCommand::Resize(args) => resize(&stores, args),
-        VolumeCommand::Delete(args) => delete(&stores, args),
-        VolumeCommand::Rename(args) => rename(&stores, args),
-        VolumeCommand::Clone(args) => clone(&stores, args),
-        VolumeCommand::Set(args) => set(&stores, args),
-        VolumeCommand::Import(args) => import::run(&stores, args),
-        VolumeCommand::Export(args) => export::run(&stores, args),
+        VolumeCommand::Create(args) => create(&place, args),
+        VolumeCommand::List(args) => list(&place, args),
+        VolumeCommand::Show(args) => show(&place, args),
+        VolumeCommand::Resize(args) => resize(&place, args),
+        VolumeCommand::Delete(args) => delete(&place, args),
+        VolumeCommand::Rename(args) => rename(&place, args),
+        VolumeCommand::Clone(args) => clone(&place, args),
+        VolumeCommand::Set(args) => set(&place, args),
+        VolumeCommand::Import(args) => import::run(&place, args),
+        VolumeCommand::Export(args) => export::run(&place, args),
     }
 }
 
-fn create(stores: &StoreChoice, args: CreateArgs) -> Result<(), OpenError> {
-    let path = args.volume;
-    let properties = args.properties.properties();
-    stores.run(&path.store.clone(), async move |store| {
-        let name = path.tree.volume_name();
-        let created = store.create_volume(name, args.size, properties).await;
-        created.map_err(|error| error.of(&path.to_string()))
+fn create(place: &PlaceChoice, args: CreateArgs) -> Result<(), OpenError> {
+    let message = proto::CreateVolumeRequest {
+        name: args.volume.to_string(),
+        size: args.size,
+        properties: Some(args.properties.properties()),
+    };
+    place.run(Some(&args.volume.store), async move |place| {
+        place.create_volume(message).await.map(drop)
     })
 }
 
-fn list(stores: &StoreChoice, args: ListArgs) -> Result<(), OpenError> {
-    let names = match args.store {
-        Some(name) => vec![name],
-        None => stores.names()?,
+fn list(place: &PlaceChoice, args: ListArgs) -> Result<(), OpenError> {
+    let store = args.store.as_ref().map(ToString::to_string);
+    let message = proto::ListVolumesRequest {
+        store: store.unwrap_or_default(),
     };
-    let mut found = Vec::new();
-    for name in names {
-        let told = stores.run(&name.clone(), async move |store| {
-            let mut known = store.list();
-            known.retain(|tree| tree.kind == TreeKind::Volume);
-            let told = known.iter().map(|tree| TreeFacts::new(&name, tree));
-            Ok(told.collect::<Vec<_>>())
-        })?;
-        found.extend(told);
-    }
+    let found = place.run(args.store.as_ref(), async move |place| {
+        place.list_volumes(message).await
+    })?;
+    let found = trees::facts(found.volumes);
     match args.json {
         true => print::json(&found),
         false => print::line(&trees::table(&found)),
@@ -242,21 +248,15 @@ fn list(stores: &StoreChoice, args: ListArgs) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn show(stores: &StoreChoice, args: ShowArgs) -> Result<(), OpenError> {
-    let path = args.volume;
-    let told = stores.run(&path.store.clone(), async move |store| {
-        let volume = find(&store, &path)?;
-        let of_volume = |tree: &TreeInfo| {
-            tree.kind == TreeKind::Snapshot && tree.name.volume_name() == path.tree.volume_name()
-        };
-        let mut known = store.list();
-        known.retain(of_volume);
-        let told = known.iter().map(|tree| TreeFacts::new(&path.store, tree));
-        Ok(report::VolumeFacts {
-            volume: TreeFacts::new(&path.store, &volume),
-            snapshots: told.collect(),
-        })
+fn show(place: &PlaceChoice, args: ShowArgs) -> Result<(), OpenError> {
+    let name = args.volume.to_string();
+    let found = place.run(Some(&args.volume.store), async move |place| {
+        place.get_volume(proto::GetVolumeRequest { name }).await
     })?;
+    let told = report::VolumeFacts {
+        volume: TreeFacts::new(found.volume.unwrap_or_default()),
+        snapshots: trees::facts(found.snapshots),
+    };
     match args.json {
         true => print::json(&told),
         false => print::line(&told.text()),
@@ -264,68 +264,65 @@ fn show(stores: &StoreChoice, args: ShowArgs) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn resize(stores: &StoreChoice, args: ResizeArgs) -> Result<(), OpenError> {
-    let path = args.volume;
-    stores.run(&path.store.clone(), async move |store| {
-        let resized = store.resize(path.tree.volume_name(), args.size).await;
-        resized.map_err(|error| error.of(&path.to_string()))
+fn resize(place: &PlaceChoice, args: ResizeArgs) -> Result<(), OpenError> {
+    let message = proto::ResizeVolumeRequest {
+        name: args.volume.to_string(),
+        size: args.size,
+    };
+    let done = place.run(Some(&args.volume.store), async move |place| {
+        place.resize_volume(message).await
+    })?;
+    if done.connections > 0 {
+        let plural = if done.connections == 1 { "" } else { "s" };
+        print::line(&format!(
+            "{} connection{plural} made before see the size of before; see 'bedplate volume resize \
+            --help'",
+            done.connections
+        ));
+    }
+    Ok(())
+}
+
+fn delete(place: &PlaceChoice, args: DeleteArgs) -> Result<(), OpenError> {
+    let name = args.volume.to_string();
+    place.run(Some(&args.volume.store), async move |place| {
+        let message = proto::DeleteVolumeRequest { name };
+        place.delete_volume(message).await.map(drop)
     })
 }
 
-fn delete(stores: &StoreChoice, args: DeleteArgs) -> Result<(), OpenError> {
-    let path = args.volume;
-    stores.run(&path.store.clone(), async move |store| {
-        let deleted = store.delete(&path.tree).await;
-        deleted.map_err(|error| match error {
-            StoreError::Busy(_) => {
-                let remedy = "see 'bedplate snapshot list', and delete what is not needed";
-                OpenError::new(path.to_string(), error, remedy)
-            }
-            error => error.of(&path.to_string()),
-        })
+fn rename(place: &PlaceChoice, args: RenameArgs) -> Result<(), OpenError> {
+    let message = proto::RenameVolumeRequest {
+        name: args.volume.to_string(),
+        new_name: args.name,
+    };
+    place.run(Some(&args.volume.store), async move |place| {
+        place.rename_volume(message).await.map(drop)
     })
 }
 
-fn rename(stores: &StoreChoice, args: RenameArgs) -> Result<(), OpenError> {
-    let path = args.volume;
-    stores.run(&path.store.clone(), async move |store| {
-        let renamed = store.rename(path.tree.volume_name(), &args.name).await;
-        renamed.map_err(|error| error.of(&path.to_string()))
+fn clone(place: &PlaceChoice, args: CloneArgs) -> Result<(), OpenError> {
+    let message = proto::CloneVolumeRequest {
+        origin: args.origin.to_string(),
+        new_name: args.name,
+    };
+    place.run(Some(&args.origin.store), async move |place| {
+        place.clone_volume(message).await.map(drop)
     })
 }
 
-fn clone(stores: &StoreChoice, args: CloneArgs) -> Result<(), OpenError> {
-    let path = args.origin;
-    stores.run(&path.store.clone(), async move |store| {
-        let cloned = store.clone_volume(&path.tree, &args.name).await;
-        cloned.map_err(|error| error.of(&path.to_string()))
+fn set(place: &PlaceChoice, args: SetArgs) -> Result<(), OpenError> {
+    let mut properties = proto::Properties::default();
+    for setting in &args.settings {
+        setting.apply(&mut properties);
+    }
+    let message = proto::SetVolumeRequest {
+        name: args.volume.to_string(),
+        properties: Some(properties),
+    };
+    place.run(Some(&args.volume.store), async move |place| {
+        place.set_volume(message).await.map(drop)
     })
-}
-
-fn set(stores: &StoreChoice, args: SetArgs) -> Result<(), OpenError> {
-    let path = args.volume;
-    stores.run(&path.store.clone(), async move |store| {
-        let mut properties = find(&store, &path)?.properties;
-        for setting in &args.settings {
-            setting.apply(&mut properties);
-        }
-        let name = path.tree.volume_name();
-        let done = store.set_properties(name, properties).await;
-        done.map_err(|error| error.of(&path.to_string()))
-    })
-}
-
-/// What `store` knows about the volume or snapshot at `path`.
-fn find(store: &Store, path: &TreePath) -> Result<TreeInfo, OpenError> {
-    known(store, &path.tree).ok_or_else(|| {
-        let missing = StoreError::NotFound(path.tree.to_string());
-        missing.of(&path.to_string())
-    })
-}
-
-/// What `store` knows about `name`, if there is such a thing.
-fn known(store: &Store, name: &TreeName) -> Option<TreeInfo> {
-    store.list().into_iter().find(|tree| tree.name == *name)
 }
 
 fn parse_volume_bytes(text: &str) -> Result<u64, String> {

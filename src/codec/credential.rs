@@ -50,6 +50,16 @@ pub struct Cost {
 }
 
 impl Credential {
+    /// One more copy of it, for another thread.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        let copy = |secret: &Secret| Secret::new(secret.expose().to_vec());
+        match self {
+            Self::Passphrase(secret) => Self::Passphrase(copy(secret)),
+            Self::KeyFile(secret) => Self::KeyFile(copy(secret)),
+        }
+    }
+
     /// What it is.
     pub const fn kind(&self) -> Kind {
         match self {

@@ -1,12 +1,15 @@
 //! A running server: volumes open, sockets bound, reactors at work.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use super::ExportName;
+use super::api::{Api, Door};
 use super::export_name::percent_encode;
-use super::settings::{RawSettings, Settings};
-use super::stores::{Stores, run_on};
+use super::on_reactor::run_on;
+use super::settings::{ControlSettings, RawSettings, Settings};
+use super::socket::ControlSocket;
+use super::{ExportName, stores};
 use crate::backend;
 use crate::base::OpenError;
 use crate::env::{Address, Handle, Listener, Runtime};
@@ -21,7 +24,7 @@ pub struct Service {
     runtime: Runtime,
     nbd: Arc<Server>,
     catalog: Arc<Catalog>,
-    stores: Stores,
+    control: Option<ControlSocket>,
     addresses: Vec<Address>,
     tls: bool,
 }
@@ -43,35 +46,76 @@ impl Service {
         let loaded = tls.map(|tls| TlsServer::load(&tls.files)).transpose()?;
         limit(&catalog, settings)?;
         let runtime = start_runtime(settings.threads)?;
-        for (name, raw) in &settings.raw {
-            offer(&catalog, open_raw(&runtime.handles()[0], name, raw)?)?;
-        }
-        let stores = Stores::open(&runtime.handles()[0], &settings.stores)?;
-        let listeners = match offer_all(&catalog, &stores).and_then(|()| bind(&settings.nbd)) {
-            Ok(listeners) => listeners,
-            Err(error) => {
-                // They are as they were; that is not what went wrong.
-                let _ = stores.close();
-                return Err(error);
-            }
-        };
-        warn_of_limits_for_nothing(&catalog);
-        let addresses = listeners
-            .iter()
-            .map(|listener| listener.address().clone())
-            .collect();
         let nbd = Server::new(Arc::clone(&catalog), loaded, policy);
-        for listener in listeners {
-            listen(&nbd, listener, runtime.handles());
-        }
-        Ok(Self {
+        let mut service = Self {
             runtime,
             nbd,
             catalog,
-            stores,
-            addresses,
+            control: None,
+            addresses: Vec::new(),
             tls: tls.is_some(),
-        })
+        };
+        match service.open(settings) {
+            Ok(()) => Ok(service),
+            Err(error) => {
+                // What was opened before is as it was; that is not what went wrong.
+                let _ = service.stop();
+                Err(error)
+            }
+        }
+    }
+
+    fn open(&mut self, settings: &Settings) -> Result<(), OpenError> {
+        let reactor = &self.runtime.handles()[0];
+        for (name, raw) in &settings.raw {
+            offer(&self.catalog, open_raw(reactor, name, raw)?)?;
+        }
+        for (name, of_store) in &settings.stores {
+            let (catalog, name) = (Arc::clone(&self.catalog), name.clone());
+            let of_store = of_store.clone();
+            run_on(reactor, move || async move {
+                let opened = stores::open_store(&catalog, &name, &of_store).await;
+                opened.map(drop)
+            })?;
+        }
+        warn_of_limits_for_nothing(&self.catalog);
+        let listeners = bind(&settings.nbd)?;
+        let addresses = listeners.iter().map(|listener| listener.address().clone());
+        self.addresses = addresses.collect();
+        if let Some(control) = &settings.control {
+            self.control = self.listen_for_control(control)?;
+        }
+        for listener in listeners {
+            listen(&self.nbd, listener, self.runtime.handles());
+        }
+        Ok(())
+    }
+
+    fn listen_for_control(
+        &self,
+        settings: &ControlSettings,
+    ) -> Result<Option<ControlSocket>, OpenError> {
+        let door = Door {
+            nbd: Arc::clone(&self.nbd),
+            addresses: self.addresses.clone(),
+        };
+        let reactor = self.runtime.handles()[0].clone();
+        let api = Api::new(Arc::clone(&self.catalog), reactor, Some(door));
+        let (path, is_demanded) = match settings {
+            ControlSettings::At(path) => (path, true),
+            ControlSettings::Usual(path) => {
+                make_folder(path);
+                (path, false)
+            }
+        };
+        match ControlSocket::listen(path, api) {
+            Ok(socket) => Ok(Some(socket)),
+            Err(error) if is_demanded => Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "this server cannot be controlled; see --control");
+                Ok(None)
+            }
+        }
     }
 
     /// Every way to reach every export, as NBD URIs.
@@ -84,11 +128,8 @@ impl Service {
             }
             Address::Tcp(address) => format!("nbd{secure}://{address}/{name}"),
         };
-        let volumes = self.catalog.all();
-        let names: Vec<String> = volumes
-            .iter()
-            .map(|volume| percent_encode(volume.name()))
-            .collect();
+        let names = self.catalog.names();
+        let names: Vec<String> = names.iter().map(|name| percent_encode(name)).collect();
         self.addresses
             .iter()
             .flat_map(|address| names.iter().map(move |name| uri(address, name)))
@@ -100,40 +141,41 @@ impl Service {
         self.catalog.qos()
     }
 
-    /// Stops: accepts no more, finishes what is in flight, flushes every volume, closes every
-    /// store, ends.
+    /// Stops: takes no more calls, ends all jobs, accepts no more, finishes what is in flight,
+    /// flushes every volume, closes every store, ends.
     ///
     /// # Errors
     /// If a volume could not be flushed, so that something may be lost that was not promised, or
     /// a store not closed.
-    pub fn stop(self) -> Result<(), OpenError> {
-        let nbd = Arc::clone(&self.nbd);
-        let volumes = self.catalog.all();
-        let flushed = run_on(&self.runtime.handles()[0], move || async move {
+    pub fn stop(mut self) -> Result<(), OpenError> {
+        if let Some(control) = self.control.take() {
+            control.stop();
+        }
+        let (nbd, catalog) = (Arc::clone(&self.nbd), Arc::clone(&self.catalog));
+        let stopped = run_on(&self.runtime.handles()[0], move || async move {
             nbd.drain().await;
             let mut outcome = Ok(());
-            for volume in volumes {
+            for (volume, _) in catalog.raws() {
                 if let Err(error) = volume.flush().await {
                     let remedy = "check the disk beneath it before it is used again";
-                    outcome = Err(OpenError::new(volume.name(), error, remedy));
+                    outcome = Err(OpenError::new(&*volume.name(), error, remedy));
                 }
             }
-            outcome
+            outcome.and(stores::close_stores(&catalog).await)
         });
-        let closed = self.stores.close();
         self.runtime.stop();
-        flushed.and(closed)
+        stopped
     }
 }
 
 fn offer(catalog: &Catalog, volume: Volume) -> Result<(), OpenError> {
-    let name = volume.name().to_owned();
+    let name = volume.name();
     let limits = catalog.qos().of(&name);
     match catalog.add(Arc::new(volume.limited_by(limits))) {
         true => Ok(()),
         false => {
             let why = "there are two exports of this name";
-            Err(OpenError::new(name, why, "give each its own"))
+            Err(OpenError::new(&*name, why, "give each its own"))
         }
     }
 }
@@ -153,7 +195,7 @@ fn limit(catalog: &Catalog, settings: &Settings) -> Result<(), OpenError> {
 
 fn warn_of_limits_for_nothing(catalog: &Catalog) {
     for limited in catalog.qos().volumes() {
-        if catalog.find(&limited.name).is_none() {
+        if catalog.look(&limited.name).is_none() {
             // It may come later; if it was misspelt, something else is not limited.
             tracing::warn!(
                 export = limited.name,
@@ -163,9 +205,14 @@ fn warn_of_limits_for_nothing(catalog: &Catalog) {
     }
 }
 
-fn offer_all(catalog: &Catalog, stores: &Stores) -> Result<(), OpenError> {
-    let mut volumes = stores.volumes()?.into_iter();
-    volumes.try_for_each(|volume| offer(catalog, volume))
+/// Makes the folder of a control socket, for this user, if it is missing.
+fn make_folder(path: &Path) {
+    use std::os::unix::fs::DirBuilderExt;
+    let Some(folder) = path.parent() else {
+        return;
+    };
+    // Whether it is there shows when the socket is made.
+    let _ = std::fs::DirBuilder::new().mode(0o700).create(folder);
 }
 
 fn bind(addresses: &[Address]) -> Result<Vec<Listener>, OpenError> {

@@ -23,6 +23,8 @@ pub struct Settings {
     pub threads: Option<usize>,
     /// Where to listen for NBD clients.
     pub nbd: Vec<Address>,
+    /// Where to listen for control calls, if at all.
+    pub control: Option<ControlSettings>,
     /// How to speak TLS, if at all.
     pub tls: Option<TlsSettings>,
     /// Stores whose volumes and snapshots are exported, by name.
@@ -33,6 +35,15 @@ pub struct Settings {
     pub qos: BTreeMap<ExportName, QosSettings>,
     /// What exports that belong together may do together, by group.
     pub groups: BTreeMap<String, Limits>,
+}
+
+/// Where a server listens for control calls.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ControlSettings {
+    /// A unix socket at this path, or the server does not start.
+    At(PathBuf),
+    /// One at this path, which nobody named. If another server has it, this one does without.
+    Usual(PathBuf),
 }
 
 /// How a server speaks TLS.
@@ -74,6 +85,7 @@ struct File {
     threads: Option<usize>,
     #[serde(default)]
     nbd: Vec<String>,
+    control: Option<PathBuf>,
     tls: Option<FileTls>,
     #[serde(default)]
     store: BTreeMap<String, FileStore>,
@@ -144,6 +156,7 @@ impl Settings {
             let address = Address::parse(&address).map_err(|why| Wrong::new("nbd", why))?;
             settings.nbd.push(address);
         }
+        settings.control = file.control.map(ControlSettings::At);
         settings.tls = file.tls.map(|tls| TlsSettings {
             files: TlsFiles {
                 certificate: tls.certificate,
@@ -327,6 +340,7 @@ mod tests {
             r#"
             threads = 2
             nbd = ["unix:/run/b.sock", "127.0.0.1:10809"]
+            control = "/run/c.sock"
             [tls]
             certificate = "c"
             key = "k"
@@ -355,6 +369,8 @@ mod tests {
         let settings = settings.unwrap_or_else(|wrong| panic!("{}: {}", wrong.key, wrong.why));
         assert_eq!(settings.threads, Some(2));
         assert_eq!(settings.nbd.len(), 2);
+        let control = ControlSettings::At("/run/c.sock".into());
+        assert_eq!(settings.control, Some(control));
         assert!(settings.tls.is_some_and(|tls| !tls.optional));
         let main = &settings.stores[&StoreName::new("main").expect("a good name")];
         assert_eq!(main.location, Location::File("store.img".into()));

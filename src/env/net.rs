@@ -53,6 +53,15 @@ impl fmt::Display for Address {
     }
 }
 
+/// Who may connect to a unix socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Readers {
+    /// Whoever the process's umask lets.
+    All,
+    /// This user, and root.
+    ThisUser,
+}
+
 /// A socket that clients connect to. A unix socket's path is removed when this is dropped.
 #[derive(Debug)]
 pub struct Listener {
@@ -66,6 +75,18 @@ impl Listener {
     /// # Errors
     /// If the address cannot be used; the error names it.
     pub fn bind(address: &Address) -> Result<Self, OpenError> {
+        Self::bind_as(address, Readers::All)
+    }
+
+    /// Listens at `path`, where only this user's processes and root's may connect.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    pub fn bind_private(path: &std::path::Path) -> Result<Self, OpenError> {
+        Self::bind_as(&Address::Unix(path.to_owned()), Readers::ThisUser)
+    }
+
+    fn bind_as(address: &Address, readers: Readers) -> Result<Self, OpenError> {
         let fail = |error: rustix::io::Errno| {
             let remedy = match (address, error) {
                 (_, rustix::io::Errno::ADDRINUSE) => "another server listens there; stop it first",
@@ -81,7 +102,7 @@ impl Listener {
         if let Address::Unix(path) = address {
             remove_stale(path);
         }
-        let socket = bind_socket(address).map_err(fail)?;
+        let socket = bind_socket(address, readers).map_err(fail)?;
         let address = match address {
             // Port 0 means any; say which it became.
             Address::Tcp(_) => Address::Tcp(local_address(&socket).map_err(fail)?),
@@ -96,6 +117,17 @@ impl Listener {
     /// Where this listens.
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// The same unix socket, for code that does not run on a reactor.
+    ///
+    /// # Errors
+    /// If the process has no more descriptors.
+    pub fn for_others(&self) -> io::Result<std::os::unix::net::UnixListener> {
+        let socket = self.socket.try_clone()?;
+        let listener = std::os::unix::net::UnixListener::from(socket);
+        listener.set_nonblocking(true)?;
+        Ok(listener)
     }
 
     /// Waits for a client and gives its socket.
@@ -341,10 +373,15 @@ fn new_socket(address: &Address) -> rustix::io::Result<OwnedFd> {
     rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)
 }
 
-fn bind_socket(address: &Address) -> rustix::io::Result<OwnedFd> {
+fn bind_socket(address: &Address, readers: Readers) -> rustix::io::Result<OwnedFd> {
     let socket = new_socket(address)?;
     match address {
         Address::Unix(path) => {
+            if readers == Readers::ThisUser {
+                // Before the path is there, so that nobody gets in first: Linux makes it with what
+                // of the socket's mode the umask leaves.
+                rustix::fs::fchmod(&socket, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)?;
+            }
             rustix::net::bind(&socket, &rustix::net::SocketAddrUnix::new(path)?)?;
         }
         Address::Tcp(to) => {

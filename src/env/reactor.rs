@@ -137,6 +137,12 @@ impl std::fmt::Debug for Handle {
     }
 }
 
+/// The reactor that runs this thread.
+pub fn this_reactor() -> Handle {
+    let inbox = Arc::clone(super::current().executor.inbox());
+    Handle { inbox }
+}
+
 /// Runs `work`, and the tasks that it spawns, on this thread until `work` is done. Tasks that are
 /// left are dropped.
 ///

@@ -1,6 +1,7 @@
 //! A volume or snapshot in use: its blocks are read, written and given up here.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::core::{NotMapped, Source, Stall};
 use super::dedup::Known;
@@ -36,7 +37,8 @@ const ZERO_BLOCKS_MAX: u64 = 1 << 30;
 pub struct Disk {
     pub(super) shell: Arc<Shell>,
     pub(super) tree: u32,
-    size: u64,
+    /// Its size when somebody last asked.
+    size: Arc<AtomicU64>,
     kind: TreeKind,
     readahead: Arc<Readahead>,
     experience: Arc<Experience>,
@@ -56,16 +58,24 @@ impl Disk {
         Self {
             shell,
             tree,
-            size,
+            size: Arc::new(AtomicU64::new(size)),
             kind,
             readahead: Arc::default(),
             experience: Arc::default(),
         }
     }
 
-    /// Its size in bytes, a multiple of 512, when it was opened.
+    /// Its size in bytes, a multiple of 512. It may become larger while it is used.
     pub fn size(&self) -> u64 {
-        self.size
+        if let Some(tree) = self.shell.core().trees.get(&self.tree) {
+            self.size.store(tree.size, Ordering::Relaxed);
+        }
+        self.size.load(Ordering::Relaxed)
+    }
+
+    /// What it is in its store, whatever it is called: no two volumes or snapshots have the same.
+    pub fn id(&self) -> u32 {
+        self.tree
     }
 
     /// Whether it is a volume and not a snapshot.
@@ -80,7 +90,7 @@ impl Disk {
     pub async fn read(&self, first: u64, count: usize) -> Result<Buf> {
         if self.shell.blocks.is_in_use() {
             let blocks = count as u64;
-            let end = self.size.div_ceil(BLOCK as u64);
+            let end = self.size.load(Ordering::Relaxed).div_ceil(BLOCK as u64);
             if let Some(ahead) = self.readahead.note(first, blocks, end) {
                 let disk = self.clone();
                 env::spawn(async move {

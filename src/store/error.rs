@@ -30,6 +30,8 @@ pub enum StoreError {
     Exists(String),
     /// It is in the way of something: a snapshot of a volume to be deleted, for example.
     Busy(String),
+    /// Somebody uses it: who.
+    InUse(String),
     /// There is no space left.
     NoSpace,
     /// The store is closed.
@@ -48,6 +50,7 @@ impl StoreError {
             Self::Io(_) => "check the disk beneath it",
             Self::NoSpace => "delete what is not needed, or grow the store",
             Self::NotFound(_) => "see 'bedplate volume list'",
+            Self::InUse(_) => "end that first; see 'bedplate status'",
             Self::Invalid(_) | Self::Exists(_) | Self::Busy(_) | Self::Closed => "",
         };
         OpenError::new(what, self, remedy)
@@ -71,7 +74,7 @@ impl fmt::Display for StoreError {
             Self::Locked(what) | Self::Invalid(what) => f.write_str(what),
             Self::NotFound(name) => write!(f, "there is no {name}"),
             Self::Exists(name) => write!(f, "there is a {name} already"),
-            Self::Busy(why) => f.write_str(why),
+            Self::Busy(why) | Self::InUse(why) => f.write_str(why),
             Self::NoSpace => f.write_str("no space left in the store"),
             Self::Closed => f.write_str("the store is closed"),
         }

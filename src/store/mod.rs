@@ -32,6 +32,7 @@ mod shell;
 mod table;
 mod tuning;
 mod unlock;
+mod used;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -178,6 +179,14 @@ impl Store {
         made
     }
 
+    /// Whether it takes requests.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn health(&self) -> Result<(), StoreError> {
+        Ok(self.shell.core().check_health()?)
+    }
+
     /// How it is divided.
     pub fn shape(&self) -> Shape {
         self.shell.shape()
@@ -278,8 +287,21 @@ impl Store {
         volume: &str,
         properties: Properties,
     ) -> Result<(), StoreError> {
+        self.change_properties(volume, |all| *all = properties)
+            .await
+    }
+
+    /// Changes some of how a volume is treated: what `change` does to all of it.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn change_properties(
+        &self,
+        volume: &str,
+        change: impl FnOnce(&mut Properties),
+    ) -> Result<(), StoreError> {
         let volume = TreeName::volume(volume)?;
-        self.administer(|core| core.set_properties(&volume, properties))
+        self.administer(|core| core.change_properties(&volume, change))
             .await
     }
 

@@ -25,7 +25,7 @@ pub(super) async fn unlock(
     superblock: &Superblock,
     key: Option<&Credential>,
 ) -> Result<Sealer, StoreError> {
-    let cipher = match (superblock.cipher, key) {
+    let (cipher, key) = match (superblock.cipher, key) {
         (None, None) => return Ok(Sealer::new(&superblock.uuid)),
         (None, Some(_)) => {
             let why = "it is not encrypted, but a key was given";
@@ -35,10 +35,11 @@ pub(super) async fn unlock(
             let why = format!("it is encrypted with {} and needs its key", cipher.name());
             return Err(StoreError::Locked(why));
         }
-        (Some(cipher), Some(_)) => cipher,
+        (Some(cipher), Some(key)) => (cipher, key.copy()),
     };
     let slots = read_key_slots(backend, &superblock.uuid).await?;
-    let master = slots.unlock(key.expect("matched above"))?;
+    // A passphrase takes a second, in which the disks of this reactor would stand still.
+    let master = env::blocking(move || slots.unlock(&key)).await?;
     let ring = Keyring::new(cipher, master);
     if !superblock.is_signed(&ring) {
         let what = "the superblock: it does not bear the mark of the store's key";

@@ -6,13 +6,16 @@ mod complaints;
 mod disk;
 mod encrypted;
 mod flusher;
+mod lease;
 mod luks;
 pub mod qos;
 mod range_lock;
 mod raw;
+mod served;
 mod stored;
+mod users;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::base::limits::PAYLOAD_BYTES_MAX;
 use crate::base::{
@@ -23,23 +26,29 @@ use crate::base::{
 pub use catalog::Catalog;
 pub use disk::Disk;
 pub use encrypted::EncryptedDisk;
+pub use lease::Lease;
 pub use luks::{LuksFailure, make_luks, open_luks};
 pub use qos::{Flow, Qos};
 pub use raw::RawDisk;
+pub use served::Served;
 pub use stored::StoredDisk;
+pub use users::{Purpose, UserCount};
 
 use complaints::Complaints;
 use qos::{Charge, Direction};
+use users::Users;
 
 /// A disk that clients use by its name.
 #[derive(Debug)]
 pub struct Volume {
-    name: String,
+    /// It may get another one while it is used.
+    name: Mutex<Arc<str>>,
     description: String,
     access: Access,
     disk: Disk,
     complaints: Complaints,
     qos: Arc<Qos>,
+    users: Users,
 }
 
 /// What clients may do with a volume.
@@ -64,12 +73,13 @@ impl Volume {
     /// The volume `name` on `disk`.
     pub fn new(name: String, description: String, access: Access, disk: impl Into<Disk>) -> Self {
         Self {
-            name,
+            name: Mutex::new(name.into()),
             description,
             access,
             disk: disk.into(),
             complaints: Complaints::default(),
             qos: Arc::default(),
+            users: Users::default(),
         }
     }
 
@@ -80,8 +90,9 @@ impl Volume {
     }
 
     /// What clients call it.
-    pub fn name(&self) -> &str {
-        &self.name
+    pub fn name(&self) -> Arc<str> {
+        let name = self.name.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&name)
     }
 
     /// What a person is told about it.
@@ -150,9 +161,32 @@ impl Volume {
         let Request { ticket, op } = request;
         let result = self.run(flow, op, turn).await;
         if let Err(error) = &result {
-            self.complaints.hear(&self.name, error);
+            self.complaints.hear(&self.name(), error);
         }
         ticket.answer(result)
+    }
+
+    /// The disk beneath it.
+    pub fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// The disk beneath it, if that is of a store.
+    fn stored(&self) -> Option<&StoredDisk> {
+        match &self.disk {
+            Disk::Stored(disk) => Some(disk),
+            Disk::Raw(_) | Disk::Encrypted(_) => None,
+        }
+    }
+
+    /// Gets another name, if it is the volume `from` that is now called `to`, or a snapshot of it.
+    fn follow_rename(&self, from: &str, to: &str) {
+        let mut name = self.name.lock().unwrap_or_else(PoisonError::into_inner);
+        let rest = match name.strip_prefix(from) {
+            Some(rest) if rest.is_empty() || rest.starts_with('@') => rest,
+            _ => return,
+        };
+        *name = format!("{to}{rest}").into();
     }
 
     /// Makes everything that was answered before survive a power loss.

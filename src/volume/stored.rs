@@ -8,6 +8,7 @@ use super::blocks::Blocks;
 use super::range_lock::RangeLock;
 use crate::base::{Buf, Durability, Extent, Mark, Result, StatusRun};
 use crate::store;
+use crate::store::{Store, StoreError, TreeName};
 
 /// The unit of a store, in bytes.
 const BLOCK: u64 = store::format::BLOCK as u64;
@@ -85,10 +86,10 @@ impl StoredDisk {
     /// # Errors
     /// As [`store::Disk::zero`].
     pub async fn discard(&self, at: Extent, durability: Durability) -> Result<()> {
-        let whole = filled(at, self.size());
-        match whole.is_empty() {
+        let zeroed = self.zero_filled(at, durability).await?;
+        match zeroed.is_empty() {
             true => self.settle(durability).await,
-            false => self.zero(whole, durability).await,
+            false => Ok(()),
         }
     }
 
@@ -97,12 +98,28 @@ impl StoredDisk {
     /// # Errors
     /// As [`store::Disk::zero`].
     pub async fn write_zeroes(&self, at: Extent, durability: Durability) -> Result<()> {
-        let whole = filled(at, self.size());
-        if !whole.is_empty() {
-            self.zero(whole, Durability::Cached).await?;
-        }
+        let whole = self.zero_filled(at, Durability::Cached).await?;
         blocks::zero_ends(&self.disk, &self.ranges, blocks::ends(at, whole)).await?;
         self.settle(durability).await
+    }
+
+    /// Makes the disk larger, as volume `name` of `store`, which it is. Requests to its last block
+    /// wait meanwhile: they may take the end of the disk for the end of that block.
+    ///
+    /// # Errors
+    /// As [`Store::resize_disk`].
+    pub(super) async fn resize(
+        &self,
+        store: &Store,
+        name: &TreeName,
+        size: u64,
+    ) -> std::result::Result<(), StoreError> {
+        let end = self.size().next_multiple_of(BLOCK);
+        let _guard = self
+            .ranges
+            .exclusive(Extent::between(end - BLOCK, end))
+            .await;
+        store.resize_disk(name, &self.disk, size).await
     }
 
     /// Notes that `at` will be read soon.
@@ -158,10 +175,17 @@ impl StoredDisk {
         self.settle(durability).await
     }
 
-    async fn zero(&self, whole: Extent, durability: Durability) -> Result<()> {
-        let _guard = self.ranges.shared(whole).await;
-        let (first, count) = (whole.offset() / BLOCK, whole.bytes() / BLOCK);
-        self.disk.zero(first, count, durability).await
+    /// Makes the blocks that `at` fills holes; gives them.
+    async fn zero_filled(&self, at: Extent, durability: Durability) -> Result<Extent> {
+        // Locked before the size is asked for: what is the end of the disk stays it until the last
+        // block, which may have room behind the end, is a hole.
+        let _guard = self.ranges.shared(at.grow(BLOCK)).await;
+        let whole = filled(at, self.size());
+        if !whole.is_empty() {
+            let (first, count) = (whole.offset() / BLOCK, whole.bytes() / BLOCK);
+            self.disk.zero(first, count, durability).await?;
+        }
+        Ok(whole)
     }
 
     async fn settle(&self, durability: Durability) -> Result<()> {

@@ -12,6 +12,9 @@ import time
 
 import nbd
 
+# Servers listen there for control calls, and commands call there, if nothing else is said.
+os.environ["BEDPLATE_CONTROL"] = os.path.abspath("control.sock")
+
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 
 

@@ -4,6 +4,8 @@ set -euo pipefail
 
 server_pid=
 socket=$PWD/nbd.sock
+# Commands call the server that is called so, if nothing else is said.
+export BEDPLATE_CONTROL=$PWD/server.control
 
 # fail WORD... ends the test.
 fail() {
@@ -12,9 +14,10 @@ fail() {
 }
 
 # start NAME ARGUMENT... runs `bedplate serve ARGUMENT...` and returns once it is ready. What it
-# prints is in NAME.out and NAME.err; its process is $server_pid.
+# prints is in NAME.out and NAME.err; its process is $server_pid, its control socket NAME.control.
 start() {
     local name=$1
+    [[ ! -v BEDPLATE_CONTROL ]] || local -x BEDPLATE_CONTROL=$PWD/$name.control
     # What a server before it printed must not be taken for its own.
     rm -f "$name.out" "$name.err"
     "$BEDPLATE" serve "${@:2}" >"$name.out" 2>"$name.err" &

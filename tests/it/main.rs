@@ -3,6 +3,7 @@
 
 mod backend_contract;
 mod cipher;
+mod control;
 mod faulty_disk;
 mod format;
 mod format_garbage;

@@ -8,8 +8,8 @@ use super::flight::Flight;
 use super::interrupt::Interrupt;
 use super::pieces::{Piece, Pieces};
 use super::progress::Progress;
-use crate::base::{Buf, Durability, Error, Extent, OpenError};
-use crate::volume::Disk;
+use super::side::{Side, Trouble};
+use crate::base::{Buf, Extent, OpenError};
 
 /// Reads, and as many writes, that are under way at the same time: enough for a disk on a network.
 /// Together they hold 32 MiB at most. At the bound the copy waits for the first of them.
@@ -30,12 +30,12 @@ pub(super) struct Copied {
 }
 
 /// Why a copy is not complete.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub(super) enum CopyError {
     /// It could not be read from the source.
-    Read(Error),
+    Read(Trouble),
     /// It could not be written to the target.
-    Write(Error),
+    Write(Trouble),
     /// Somebody wanted it to end.
     Interrupted,
 }
@@ -44,8 +44,13 @@ impl CopyError {
     /// The line about it, for a copy from `source` to `target`.
     pub(super) fn of(self, source: &str, target: &str) -> OpenError {
         match self {
-            Self::Read(error) => OpenError::new(source, error, "check the disk that it is on"),
-            Self::Write(error) => OpenError::new(target, error, "see that there is space for it"),
+            Self::Read(Trouble::Disk(error)) => {
+                OpenError::new(source, error, "check the disk that it is on")
+            }
+            Self::Write(Trouble::Disk(error)) => {
+                OpenError::new(target, error, "see that there is space for it")
+            }
+            Self::Read(Trouble::Call(error)) | Self::Write(Trouble::Call(error)) => error,
             Self::Interrupted => OpenError::new(target, "interrupted; nothing is left of it", ""),
         }
     }
@@ -53,9 +58,9 @@ impl CopyError {
 
 /// A copy under way.
 struct Copy {
-    to: Rc<Disk>,
-    reads: Flight<(Piece, Result<Buf, Error>)>,
-    writes: Flight<Result<(), Error>>,
+    to: Rc<Side>,
+    reads: Flight<(Piece, Result<Buf, Trouble>)>,
+    writes: Flight<Result<(), Trouble>>,
     hasher: XxHash3_128,
     copied_bytes: u64,
     data_bytes: u64,
@@ -67,8 +72,8 @@ struct Copy {
 /// # Errors
 /// What failed first. Nothing is under way any more then.
 pub(super) async fn copy(
-    from: Rc<Disk>,
-    to: Rc<Disk>,
+    from: Rc<Side>,
+    to: Rc<Side>,
     what: &'static str,
     interrupt: &Interrupt,
 ) -> Result<Copied, CopyError> {
@@ -95,7 +100,7 @@ pub(super) async fn copy(
 impl Copy {
     async fn run(
         &mut self,
-        from: Rc<Disk>,
+        from: Rc<Side>,
         what: &'static str,
         interrupt: &Interrupt,
     ) -> Result<(), CopyError> {
@@ -112,6 +117,8 @@ impl Copy {
                 break;
             };
             self.take(piece, read.map_err(CopyError::Read)?).await?;
+            from.check().await.map_err(CopyError::Read)?;
+            self.to.check().await.map_err(CopyError::Write)?;
             progress.show(self.copied_bytes);
             if interrupt.came() {
                 return Err(CopyError::Interrupted);
@@ -157,15 +164,15 @@ impl Copy {
 }
 
 /// Zeroes are not read, but wait for their turn among what is.
-async fn read(from: Rc<Disk>, piece: Piece) -> (Piece, Result<Buf, Error>) {
+async fn read(from: Rc<Side>, piece: Piece) -> (Piece, Result<Buf, Trouble>) {
     match piece {
         Piece::Zeroes(_) => (piece, Ok(Buf::new(0))),
         Piece::Data(at) => (piece, from.read(at).await),
     }
 }
 
-async fn write(to: Rc<Disk>, at: Extent, data: Buf) -> Result<(), Error> {
-    to.write(at.offset(), data, Durability::Cached).await
+async fn write(to: Rc<Side>, at: Extent, data: Buf) -> Result<(), Trouble> {
+    to.write(at.offset(), data).await
 }
 
 #[cfg(test)]
@@ -173,24 +180,24 @@ mod tests {
     use super::*;
     use crate::backend::{Checked, Fault, Faulty, Kind, Medium};
     use crate::env::sim;
-    use crate::volume::RawDisk;
+    use crate::volume::{Disk, RawDisk};
 
     const SIZE: usize = (5 << 20) + 512;
 
-    fn faulty() -> (Faulty, Rc<Disk>) {
+    fn faulty() -> (Faulty, Rc<Side>) {
         let faulty = Faulty::new(SIZE as u64, 512);
         let disk = RawDisk::new(Checked::new(Medium::Faulty(faulty.clone())));
-        (faulty, Rc::new(disk.into()))
+        (faulty, Rc::new(Disk::from(disk).into()))
     }
 
     /// A disk with islands of data, and its content.
-    async fn islands() -> (Faulty, Rc<Disk>, Vec<u8>) {
+    async fn islands() -> (Faulty, Rc<Side>, Vec<u8>) {
         let (faulty, disk) = faulty();
         let mut content = vec![0; SIZE];
         for at in [0, 70_000, 1_000_000, 3_000_000, SIZE - 700] {
             let bytes: Vec<u8> = (0..=250).cycle().take(700).collect();
             content[at..at + 700].copy_from_slice(&bytes);
-            let written = disk.write(at as u64, Buf::from(&bytes[..]), Durability::Cached);
+            let written = disk.write(at as u64, Buf::from(&bytes[..]));
             written.await.expect("a write");
         }
         (faulty, disk, content)

@@ -7,7 +7,6 @@ use std::fs;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::Arc;
 
 use clap::Args;
 
@@ -16,19 +15,20 @@ use super::import::Temporary;
 use super::interrupt::Interrupt;
 use super::qemu_img;
 use super::report::CopyFacts;
+use super::side::{Job, Side};
 use crate::backend;
 use crate::backend::{Access, Location};
 use crate::base::OpenError;
-use crate::cli::names::TreePath;
-use crate::cli::offline::StoreChoice;
+use crate::cli::place::{Place, PlaceChoice};
 use crate::cli::print;
-use crate::store::Store;
-use crate::volume::{RawDisk, StoredDisk};
+use crate::control::TreePath;
+use crate::control::api::proto;
+use crate::volume::{Disk, RawDisk};
 
 const EXAMPLES: &str = "\
 Examples:
-  bedplate volume export main/vm1@monday vm1.img --store main=/srv/store.img
-  bedplate volume export main/vm1 vm1.qcow2 --store main=/srv/store.img
+  bedplate volume export main/vm1@monday vm1.img
+  bedplate volume export main/vm1 vm1.qcow2
 
 Holes stay holes. A file whose name ends in .qcow2 is made with qemu-img from a raw file beside \
 it, which goes away afterwards. What is printed as xxh128 is the XXH3 checksum of the content \
@@ -59,15 +59,14 @@ pub(super) struct ExportArgs {
 ///
 /// # Errors
 /// One line that says what could not be done, why, and what to do.
-pub(super) fn run(stores: &StoreChoice, args: ExportArgs) -> Result<(), OpenError> {
+pub(super) fn run(place: &PlaceChoice, args: ExportArgs) -> Result<(), OpenError> {
     demand_place(&args)?;
     if qemu_img::is_qcow2(&args.file) {
         qemu_img::demand(&args.file)?;
     }
     let (name, json) = (args.tree.to_string(), args.json);
-    let copied = stores.run(&args.tree.store.clone(), async move |store| {
-        export(&store, &args).await
-    })?;
+    let store = args.tree.store.clone();
+    let copied = place.run(Some(&store), async move |place| export(&place, &args).await)?;
     let facts = CopyFacts::new(name, copied);
     match json {
         true => print::json(&facts),
@@ -101,17 +100,32 @@ fn demand_place(args: &ExportArgs) -> Result<(), OpenError> {
     }
 }
 
-async fn export(store: &Arc<Store>, args: &ExportArgs) -> Result<Copied, OpenError> {
+async fn export(place: &Place, args: &ExportArgs) -> Result<Copied, OpenError> {
     let interrupt = Interrupt::listen()?;
     let name = args.tree.to_string();
-    let disk = store.disk(&args.tree.tree);
-    let disk = StoredDisk::new(disk.map_err(|error| error.of(&name))?);
+    let told = place
+        .export(proto::ExportRequest { name: name.clone() })
+        .await?;
+    let job = Job::begun(place, told).await?;
+    let id = job.id();
+    let from = Rc::new(Side::Job(job));
     let raw = Temporary(beside(&args.file, "partial"));
-    let target = make_raw(&raw.0, disk.size()).await?;
-    let (from, to) = (Rc::new(disk.into()), Rc::new(target.into()));
-    let copied = copy(from, to, "exporting", &interrupt).await;
+    let target = Disk::from(make_raw(&raw.0, from.size()).await?);
+    let copied = copy(
+        Rc::clone(&from),
+        Rc::new(target.into()),
+        "exporting",
+        &interrupt,
+    )
+    .await;
     let file = args.file.display().to_string();
+    if copied.is_err() {
+        from.give_up().await;
+    }
     let copied = copied.map_err(|error| error.of(&name, &file))?;
+    place
+        .finish_export(proto::FinishExportRequest { job: id })
+        .await?;
     if qemu_img::is_qcow2(&args.file) {
         let packed = Temporary(beside(&args.file, "packed"));
         qemu_img::pack(&raw.0, &packed.0, &interrupt).await?;

@@ -1,39 +1,41 @@
 //! `bedplate volume import`: a volume with the content of a file.
 //!
-//! The content goes into a volume of another name, which gets its own once everything is there and
-//! durable. So a volume of that name is whole, whatever ends the import; what is left of one that
-//! was killed is replaced by the next.
+//! This process reads the file, which the server may have no right to, and whoever has the store
+//! open writes the volume: see `control/import.rs` for what becomes of one that is not finished.
 
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use clap::Args;
 
 use super::copy::{Copied, copy};
 use super::interrupt::Interrupt;
 use super::properties::PropertyArgs;
+use super::qemu_img;
 use super::report::CopyFacts;
-use super::{known, qemu_img};
+use super::side::{Job, Side};
 use crate::backend;
 use crate::backend::{Access, Location};
 use crate::base::OpenError;
-use crate::cli::names::{TreePath, parse_url};
-use crate::cli::offline::StoreChoice;
+use crate::cli::names::parse_url;
+use crate::cli::place::{Place, PlaceChoice};
 use crate::cli::print;
-use crate::store::{Store, StoreError, TreeKind, TreeName};
-use crate::volume::{Disk, RawDisk, StoredDisk};
+use crate::control::TreePath;
+use crate::control::api::proto;
+use crate::store::StoreError;
+use crate::volume::{Disk, RawDisk};
 
 const EXAMPLES: &str = "\
 Examples:
-  bedplate volume import main/vm1 disk.img --store main=/srv/store.img
-  bedplate volume import main/vm1 debian-12.qcow2 --store main=/srv/store.img
-  bedplate volume import main/vm1 /dev/sdb --force --store main=/srv/store.img
+  bedplate volume import main/vm1 disk.img
+  bedplate volume import main/vm1 debian-12.qcow2
+  bedplate volume import main/vm1 /dev/sdb --force
 
 Holes stay holes, and blocks of zeroes become holes. A file whose name ends in .qcow2 is \
 converted with qemu-img to a raw file beside it, which goes away afterwards; with a backing \
 file, that one's content comes along. While it is under way the volume is called \
-VOL.importing. What is printed as xxh128 is the XXH3 checksum of the content with 128 bits: \
+VOL.importing, and 'bedplate job list' has it; it goes away if this command does. What is \
+printed as xxh128 is the XXH3 checksum of the content with 128 bits: \
 'bedplate volume export' prints the same for the same content, and so does 'xxhsum -H2' of a \
 raw file.";
 
@@ -64,7 +66,7 @@ pub(super) struct ImportArgs {
 
 /// A source that is open.
 struct Source {
-    disk: Rc<Disk>,
+    disk: Rc<Side>,
     /// The raw file that was made of it, which goes away with this.
     _unpacked: Option<Temporary>,
 }
@@ -83,11 +85,10 @@ impl Drop for Temporary {
 ///
 /// # Errors
 /// One line that says what could not be done, why, and what to do.
-pub(super) fn run(stores: &StoreChoice, args: ImportArgs) -> Result<(), OpenError> {
+pub(super) fn run(place: &PlaceChoice, args: ImportArgs) -> Result<(), OpenError> {
     let (name, json) = (args.volume.to_string(), args.json);
-    let copied = stores.run(&args.volume.store.clone(), async move |store| {
-        import(&store, &args).await
-    })?;
+    let store = args.volume.store.clone();
+    let copied = place.run(Some(&store), async move |place| import(&place, &args).await)?;
     let facts = CopyFacts::new(name, copied);
     match json {
         true => print::json(&facts),
@@ -96,57 +97,54 @@ pub(super) fn run(stores: &StoreChoice, args: ImportArgs) -> Result<(), OpenErro
     Ok(())
 }
 
-async fn import(store: &Arc<Store>, args: &ImportArgs) -> Result<Copied, OpenError> {
-    let path = &args.volume;
-    let volume = path.tree.volume_name();
-    let fail = |error: StoreError| error.of(&path.to_string());
-    let staged = TreeName::volume(&format!("{volume}.importing")).map_err(fail)?;
-    let replaces = demand_place(store, args)?;
+async fn import(place: &Place, args: &ImportArgs) -> Result<Copied, OpenError> {
+    demand_room(place, args).await?;
     let interrupt = Interrupt::listen()?;
     let source = open_source(&args.source, &interrupt).await?;
-    if known(store, &staged).is_some() {
-        store.delete(&staged).await.map_err(fail)?;
+    let told = place.import(proto::ImportRequest {
+        name: args.volume.to_string(),
+        size: source.disk.size(),
+        properties: Some(args.properties.properties()),
+        replace: args.force,
+    });
+    let job = Job::begun(place, told.await?).await?;
+    let id = job.id();
+    let to = Rc::new(Side::Job(job));
+    let copied = copy(
+        Rc::clone(&source.disk),
+        Rc::clone(&to),
+        "importing",
+        &interrupt,
+    )
+    .await;
+    match copied {
+        Ok(copied) => {
+            let checksum = format!("xxh128:{:032x}", copied.checksum);
+            let message = proto::FinishImportRequest { job: id, checksum };
+            place.finish_import(message).await?;
+            Ok(copied)
+        }
+        Err(error) => {
+            to.give_up().await;
+            Err(error.of(&args.source.to_string(), &args.volume.to_string()))
+        }
     }
-    let properties = args.properties.properties();
-    let size = source.disk.size();
-    let created = store.create_volume(staged.volume_name(), size, properties);
-    created.await.map_err(fail)?;
-    let filled = fill(store, &staged, &source, args, &interrupt).await;
-    if filled.is_err() {
-        // If that fails, too, its name still says that it is not whole.
-        let _ = store.delete(&staged).await;
-        return filled;
-    }
-    // 1. Delete the old volume. After a stop here the content is in VOL.importing, whole.
-    // 2. Rename. After a stop here everything is done.
-    if replaces {
-        store.delete(&path.tree).await.map_err(fail)?;
-    }
-    let renamed = store.rename(staged.volume_name(), volume).await;
-    renamed.map_err(fail)?;
-    filled
 }
 
-/// Whether a volume is to be replaced; an error if it may not be.
-fn demand_place(store: &Store, args: &ImportArgs) -> Result<bool, OpenError> {
-    let path = &args.volume;
-    if known(store, &path.tree).is_none() {
-        return Ok(false);
+/// Refuses a name that is taken before anything is done for it. It is looked at again by who makes
+/// the volume.
+async fn demand_room(place: &Place, args: &ImportArgs) -> Result<(), OpenError> {
+    let message = proto::ListVolumesRequest {
+        store: args.volume.store.to_string(),
+    };
+    let name = args.volume.to_string();
+    let known = place.list_volumes(message).await?;
+    if !known.volumes.iter().any(|volume| volume.name == name) || args.force {
+        return Ok(());
     }
-    let volume = path.tree.volume_name();
-    if !args.force {
-        let exists = StoreError::Exists(volume.to_owned());
-        let remedy = "choose another name, or replace it with --force";
-        return Err(OpenError::new(path.to_string(), exists, remedy));
-    }
-    let mut trees = store.list().into_iter();
-    let is_snapshot = |kind| kind == TreeKind::Snapshot;
-    if trees.any(|tree| is_snapshot(tree.kind) && tree.name.volume_name() == volume) {
-        let why = "it has snapshots, so it is not replaced";
-        let remedy = "choose another name, or delete them first";
-        return Err(OpenError::new(path.to_string(), why, remedy));
-    }
-    Ok(true)
+    let exists = StoreError::Exists(args.volume.tree.to_string());
+    let remedy = "choose another name, or replace it with --force";
+    Err(OpenError::new(name, exists, remedy))
 }
 
 async fn open_source(location: &Location, interrupt: &Interrupt) -> Result<Source, OpenError> {
@@ -170,21 +168,7 @@ async fn open_source(location: &Location, interrupt: &Interrupt) -> Result<Sourc
         return Err(OpenError::new(location.to_string(), why, remedy));
     }
     Ok(Source {
-        disk: Rc::new(disk.into()),
+        disk: Rc::new(Disk::from(disk).into()),
         _unpacked: unpacked,
     })
-}
-
-async fn fill(
-    store: &Arc<Store>,
-    staged: &TreeName,
-    source: &Source,
-    args: &ImportArgs,
-    interrupt: &Interrupt,
-) -> Result<Copied, OpenError> {
-    let target = args.volume.to_string();
-    let disk = store.disk(staged).map_err(|error| error.of(&target))?;
-    let to = Rc::new(StoredDisk::new(disk).into());
-    let copied = copy(Rc::clone(&source.disk), to, "importing", interrupt).await;
-    copied.map_err(|error| error.of(&args.source.to_string(), &target))
 }

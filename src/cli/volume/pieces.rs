@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use crate::base::{Extent, Result, Status, StatusRun};
-use crate::volume::Disk;
+use super::side::{Side, Trouble};
+use crate::base::{Extent, Status, StatusRun};
 
 /// What is read at once, in bytes.
-const DATA_BYTES_MAX: u64 = 1 << 20;
+pub(super) const DATA_BYTES_MAX: u64 = 1 << 20;
 
 /// What is passed over at once, in bytes: so little that progress and an interruption are not held
 /// up by summing up zeroes.
@@ -31,14 +31,14 @@ pub(super) enum Piece {
 
 /// The pieces of a disk from its start to its end.
 pub(super) struct Pieces {
-    disk: Rc<Disk>,
+    disk: Rc<Side>,
     at: u64,
     /// What is known of the disk from `at` on.
     runs: VecDeque<StatusRun>,
 }
 
 impl Pieces {
-    pub(super) fn new(disk: Rc<Disk>) -> Self {
+    pub(super) fn new(disk: Rc<Side>) -> Self {
         Self {
             disk,
             at: 0,
@@ -49,8 +49,8 @@ impl Pieces {
     /// The next piece; `None` at the end of the disk.
     ///
     /// # Errors
-    /// As [`Disk::status`].
-    pub(super) async fn next(&mut self) -> Result<Option<Piece>> {
+    /// As [`Side::status`].
+    pub(super) async fn next(&mut self) -> Result<Option<Piece>, Trouble> {
         let size = self.disk.size();
         if self.at == size {
             return Ok(None);
@@ -100,7 +100,7 @@ mod tests {
     use crate::backend::{Checked, Medium, Mem};
     use crate::base::{Buf, Durability};
     use crate::env::sim;
-    use crate::volume::RawDisk;
+    use crate::volume::{Disk, RawDisk};
 
     fn cut_run(at: u64, size: u64, bytes: u64, status: Status) -> Piece {
         cut(at, size, StatusRun { bytes, status })
@@ -147,7 +147,7 @@ mod tests {
                 let written = disk.write(offset, Buf::from(&[1][..]), Durability::Cached);
                 written.await.expect("a write");
             }
-            let mut pieces = Pieces::new(Rc::new(disk.into()));
+            let mut pieces = Pieces::new(Rc::new(Disk::from(disk).into()));
             let (mut at, mut read) = (0, 0);
             while let Some(piece) = pieces.next().await.expect("a status") {
                 let (Piece::Zeroes(extent) | Piece::Data(extent)) = piece;

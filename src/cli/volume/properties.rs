@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use crate::control::api::proto;
 use crate::store::{Compression, Dedup, Properties};
 
 /// What may be said of a volume when it is made.
@@ -23,12 +24,13 @@ pub(super) struct PropertyArgs {
 }
 
 impl PropertyArgs {
-    pub(super) fn properties(&self) -> Properties {
-        Properties {
+    pub(super) fn properties(&self) -> proto::Properties {
+        let properties = Properties {
             write_through: self.write_through,
             compression: self.compress,
             dedup: self.dedup,
-        }
+        };
+        properties.into()
     }
 }
 
@@ -55,11 +57,11 @@ impl Setting {
         }
     }
 
-    pub(super) fn apply(self, properties: &mut Properties) {
+    pub(super) fn apply(self, properties: &mut proto::Properties) {
         match self {
-            Self::WriteThrough(on) => properties.write_through = on,
-            Self::Compress(compression) => properties.compression = compression,
-            Self::Dedup(dedup) => properties.dedup = dedup,
+            Self::WriteThrough(on) => properties.write_through = Some(on),
+            Self::Compress(compression) => properties.set_compression(compression.into()),
+            Self::Dedup(dedup) => properties.set_dedup(dedup.into()),
         }
     }
 }
@@ -88,12 +90,13 @@ mod tests {
 
     #[test]
     fn settings_have_a_key_and_a_value() {
-        let mut properties = Properties::default();
+        let mut properties = proto::Properties::default();
         for text in ["write-through=on", "compress=zstd", "dedup=verify"] {
             Setting::parse(text)
                 .expect("a setting")
                 .apply(&mut properties);
         }
+        let properties = Properties::try_from(&properties).expect("known ones");
         assert!(properties.write_through);
         assert_eq!(properties.compression, Compression::Zstd);
         assert_eq!(properties.dedup, Dedup::Verify);

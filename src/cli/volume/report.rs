@@ -17,20 +17,7 @@ pub(super) struct VolumeFacts {
 
 impl VolumeFacts {
     pub(super) fn text(&self) -> String {
-        let volume = &self.volume;
-        let write_through = match volume.write_through {
-            true => "on",
-            false => "off",
-        };
-        let mut facts = vec![
-            ("name", volume.name.clone()),
-            ("size", size::format(volume.size)),
-            ("created", volume.created.clone()),
-            ("origin", volume.origin_or_dash()),
-            ("compress", volume.compression.to_owned()),
-            ("dedup", volume.dedup.to_owned()),
-            ("write-through", write_through.to_owned()),
-        ];
+        let mut facts = self.volume.lines();
         for snapshot in &self.snapshots {
             let told = format!("{}  {}", snapshot.name, snapshot.created);
             facts.push(("snapshot", told));

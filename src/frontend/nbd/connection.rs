@@ -11,7 +11,6 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use super::budget::{self, Admitted, Budget, Held};
 use super::channel::Channel;
@@ -23,14 +22,14 @@ use crate::base::limits::{DRAIN_TIMEOUT, STALL, STATUS_RUNS_MAX};
 use crate::base::{Answer, Error, Extent, Op, Reply, Request, Ticket};
 use crate::env::{self, Either, Signal};
 use crate::volume::qos::Direction;
-use crate::volume::{Flow, Turn, Volume};
+use crate::volume::{Flow, Lease, Turn};
 
 /// A connection that has chosen its volume.
 #[derive(Debug)]
 pub(super) struct Connection {
     channel: Channel,
     agreed: Agreed,
-    volume: Arc<Volume>,
+    volume: Lease,
     flow: Flow,
     budget: Rc<Budget>,
     outgoing: RefCell<Outgoing>,
@@ -93,7 +92,7 @@ impl Asked {
 }
 
 impl Connection {
-    pub(super) fn new(channel: Channel, agreed: Agreed, volume: Arc<Volume>) -> Rc<Self> {
+    pub(super) fn new(channel: Channel, agreed: Agreed, volume: Lease) -> Rc<Self> {
         Rc::new(Self {
             channel,
             agreed,
@@ -149,6 +148,11 @@ impl Connection {
         }
         self.replied.wake_all();
         self.channel.shutdown();
+    }
+
+    /// Waits until the client is to be let go.
+    pub(super) async fn leaving(&self) {
+        self.volume.leaving().await;
     }
 
     /// Sends replies until the connection is finished.

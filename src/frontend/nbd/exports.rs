@@ -5,22 +5,18 @@ use crate::volume::{Access, Catalog, Volume};
 
 impl Exports for Catalog {
     fn names(&self) -> Vec<String> {
-        let volumes = self.all();
-        volumes
-            .iter()
-            .map(|volume| volume.name().to_owned())
-            .collect()
+        Catalog::names(self)
     }
 
     fn find(&self, name: &str) -> Option<ExportInfo> {
-        Catalog::find(self, name).map(|volume| describe(&volume))
+        self.look(name).map(|volume| describe(&volume))
     }
 }
 
 fn describe(volume: &Volume) -> ExportInfo {
     let preferred = volume.preferred_block().clamp(512, 32 << 20);
     ExportInfo {
-        name: volume.name().to_owned(),
+        name: volume.name().to_string(),
         description: volume.description().to_owned(),
         size: volume.size(),
         read_only: volume.access() == Access::Read,

@@ -10,6 +10,7 @@ use super::proto::{Agreed, Handshake, HandshakeError, Outbox, Step};
 use super::server::Server;
 use crate::base::limits::HANDSHAKE_TIMEOUT;
 use crate::env::{self, Either, Stream};
+use crate::volume::{Access, Lease, Purpose};
 
 /// Serves the client at the other end of `stream` until it leaves or `server` is drained.
 ///
@@ -34,7 +35,7 @@ pub async fn serve(stream: Stream, server: Arc<Server>) {
             return channel.shutdown();
         }
     };
-    let Some(volume) = server.catalog().find(&agreed.export.name) else {
+    let Some(volume) = open(&agreed, &server) else {
         // It was withdrawn since the client chose it.
         return channel.shutdown();
     };
@@ -42,13 +43,14 @@ pub async fn serve(stream: Stream, server: Arc<Server>) {
     tracing::debug!(export, framing = ?agreed.framing, "a client came");
     let connection = Connection::new(channel, agreed, volume);
     env::spawn(connection.clone().send());
-    let end = env::either(connection.receive(intake), server.draining()).await;
+    let leaving = env::either(server.draining(), connection.leaving());
+    let end = env::either(connection.receive(intake), leaving).await;
     match &end {
         Either::First(End::Disconnected) => tracing::debug!(export, "a client left"),
         Either::First(End::Closed) => tracing::debug!(export, "a client hung up"),
         Either::First(End::Broken(error)) => tracing::debug!(export, %error, "a client broke off"),
         Either::First(End::BadMagic(bad)) => tracing::info!(export, %bad, "a client was cut off"),
-        Either::Second(()) => tracing::debug!(export, "a client is asked to leave"),
+        Either::Second(_) => tracing::debug!(export, "a client is asked to leave"),
     }
     match end {
         // It wants what it asked for, as far as it comes in good time.
@@ -56,9 +58,18 @@ pub async fn serve(stream: Stream, server: Arc<Server>) {
         // Nobody waits for it any more.
         Either::First(_) => connection.abandon_waiting(),
         // What was begun is finished, and soon.
-        Either::Second(()) => connection.release_waiting(),
+        Either::Second(_) => connection.release_waiting(),
     }
     connection.finish().await;
+}
+
+/// The volume that client and server have agreed on, if it is still what the client was told of it:
+/// another may have been given its name since.
+fn open(agreed: &Agreed, server: &Server) -> Option<Lease> {
+    let told = &agreed.export;
+    let volume = server.catalog().open(&told.name, Purpose::Connection)?;
+    let is_read_only = volume.access() == Access::Read;
+    (told.size <= volume.size() && told.read_only == is_read_only).then_some(volume)
 }
 
 /// Why a handshake came to nothing.

@@ -37,6 +37,17 @@ impl Core {
             .ok_or_else(missing)
     }
 
+    /// Demands that the volume or snapshot of this name is the one with this identity.
+    ///
+    /// # Errors
+    /// If it is another one by now, or none.
+    pub(in crate::store) fn demand(&self, name: &TreeName, id: u32) -> Result<(), StoreError> {
+        match self.find(name)?.id == id {
+            true => Ok(()),
+            false => Err(StoreError::NotFound(name.to_string())),
+        }
+    }
+
     /// All volumes and snapshots, as people see them.
     pub(in crate::store) fn list(&self) -> Vec<TreeInfo> {
         let mut list: Vec<TreeInfo> = self
@@ -131,13 +142,13 @@ impl Core {
     }
 
     /// Changes how a volume is treated.
-    pub(in crate::store) fn set_properties(
+    pub(in crate::store) fn change_properties(
         &mut self,
         volume: &TreeName,
-        properties: Properties,
+        change: impl FnOnce(&mut Properties),
     ) -> Result<(), StoreError> {
         let id = self.find(volume)?.id;
-        self.tree(id).properties = properties;
+        change(&mut self.tree(id).properties);
         Ok(())
     }
 

@@ -1,0 +1,165 @@
+//! What is known of volumes and stores, as messages, and back.
+
+use std::collections::BTreeMap;
+
+use tonic::Status;
+
+use super::proto;
+use crate::store::{Compression, Dedup, Properties, StoreError, TreeInfo, TreeKind};
+use crate::volume::{Served, UserCount};
+
+/// Makes `properties` what `wanted` says; what that leaves out stays as it is.
+///
+/// # Errors
+/// For a number that stands for nothing.
+pub(super) fn apply(
+    wanted: Option<&proto::Properties>,
+    properties: &mut Properties,
+) -> Result<(), Status> {
+    let Some(wanted) = wanted else {
+        return Ok(());
+    };
+    let unknown = |what| Status::invalid_argument(format!("no such kind of {what}"));
+    let compression = proto::Compression::try_from(wanted.compression);
+    match compression.map_err(|_| unknown("compression"))? {
+        proto::Compression::Unspecified => {}
+        proto::Compression::Adaptive => properties.compression = Compression::Adaptive,
+        proto::Compression::Lz4 => properties.compression = Compression::Lz4,
+        proto::Compression::Zstd => properties.compression = Compression::Zstd,
+        proto::Compression::Off => properties.compression = Compression::Off,
+    }
+    let dedup = proto::Dedup::try_from(wanted.dedup);
+    match dedup.map_err(|_| unknown("deduplication"))? {
+        proto::Dedup::Unspecified => {}
+        proto::Dedup::On => properties.dedup = Dedup::On,
+        proto::Dedup::Verify => properties.dedup = Dedup::Verify,
+        proto::Dedup::Off => properties.dedup = Dedup::Off,
+    }
+    if let Some(write_through) = wanted.write_through {
+        properties.write_through = write_through;
+    }
+    Ok(())
+}
+
+impl TryFrom<&proto::Properties> for Properties {
+    type Error = Status;
+
+    fn try_from(told: &proto::Properties) -> Result<Self, Status> {
+        let mut properties = Self::default();
+        apply(Some(told), &mut properties)?;
+        Ok(properties)
+    }
+}
+
+impl From<Properties> for proto::Properties {
+    fn from(properties: Properties) -> Self {
+        Self {
+            compression: proto::Compression::from(properties.compression).into(),
+            dedup: proto::Dedup::from(properties.dedup).into(),
+            write_through: Some(properties.write_through),
+        }
+    }
+}
+
+impl From<Compression> for proto::Compression {
+    fn from(compression: Compression) -> Self {
+        match compression {
+            Compression::Adaptive => Self::Adaptive,
+            Compression::Lz4 => Self::Lz4,
+            Compression::Zstd => Self::Zstd,
+            Compression::Off => Self::Off,
+        }
+    }
+}
+
+impl From<Dedup> for proto::Dedup {
+    fn from(dedup: Dedup) -> Self {
+        match dedup {
+            Dedup::On => Self::On,
+            Dedup::Verify => Self::Verify,
+            Dedup::Off => Self::Off,
+        }
+    }
+}
+
+/// What is told about those volumes and snapshots of `served` that are `wanted`.
+pub(super) fn volumes(served: &Served, wanted: impl Fn(&TreeInfo) -> bool) -> Vec<proto::Volume> {
+    let users = served.users();
+    let trees = served.store().list();
+    let trees = trees.iter().filter(|tree| wanted(tree));
+    trees.map(|tree| volume(served, &users, tree)).collect()
+}
+
+fn volume(served: &Served, users: &BTreeMap<String, UserCount>, tree: &TreeInfo) -> proto::Volume {
+    let name = served.export_name(&tree.name);
+    let kind = match tree.kind {
+        TreeKind::Volume => proto::volume::Kind::Volume,
+        TreeKind::Snapshot | TreeKind::Ghost => proto::volume::Kind::Snapshot,
+    };
+    let connections = users.get(&name).map_or(0, |users| users.connections);
+    proto::Volume {
+        name,
+        kind: kind.into(),
+        size: tree.size,
+        created: tree.created,
+        origin: tree.origin.as_ref().map(|name| served.export_name(name)),
+        properties: Some(tree.properties.into()),
+        connections: connections as u64,
+    }
+}
+
+/// What is told about a store.
+pub(super) fn store(served: &Served) -> proto::Store {
+    let store = served.store();
+    let (shape, usage, traffic, trees) =
+        (store.shape(), store.usage(), store.traffic(), store.list());
+    let volumes = trees.iter().filter(|tree| tree.kind == TreeKind::Volume);
+    let volumes = volumes.count();
+    proto::Store {
+        name: served.name().to_owned(),
+        url: served.url().to_owned(),
+        size: shape.bytes(),
+        segment_size: shape.seg_bytes(),
+        volumes: volumes as u64,
+        snapshots: (trees.len() - volumes) as u64,
+        connections: served.user_count().connections as u64,
+        usage: Some(proto::Usage {
+            logical: usage.logical,
+            physical: usage.physical,
+            free: usage.free,
+            written: usage.written,
+            live: usage.live,
+            reserve: usage.reserve,
+        }),
+        traffic: Some(proto::Traffic {
+            clients: traffic.clients,
+            deduplicated: traffic.deduplicated,
+            new: traffic.new,
+            log: traffic.log,
+            moved: traffic.moved,
+            repacked: traffic.repacked,
+            metadata: traffic.metadata,
+            passes: traffic.passes,
+        }),
+        problem: problem(served).unwrap_or_default(),
+    }
+}
+
+/// From how full on a store is said to be nearly full, in percent of what can hold data: garbage
+/// collection moves more and more for the same room.
+const FULL_PERCENT: u128 = 85;
+
+fn problem(served: &Served) -> Option<String> {
+    let store = served.store();
+    if let Err(error) = store.health() {
+        return Some(match error {
+            StoreError::Closed => "it is closed".to_owned(),
+            error => format!("{error}; close it, check the disk beneath it, open it again"),
+        });
+    }
+    let usage = store.usage();
+    let room = u128::from(usage.physical.saturating_sub(usage.reserve).max(1));
+    let percent = u128::from(usage.live) * 100 / room;
+    let is_full = percent >= FULL_PERCENT;
+    is_full.then(|| format!("{percent} % full; delete what is not needed, or grow it"))
+}
