@@ -2,9 +2,9 @@
 //!
 //! A server of one store is read and written by `bedplate bench`, first with nobody else about,
 //! then while four callers make 10,000 calls between them: most of them look, one in ten makes and
-//! deletes a volume, a snapshot or a clone, or changes a property. Printed are the latencies of the
-//! clients both times, and those of the calls. Run it with `cargo bench --bench control`; it takes a
-//! minute.
+//! deletes a volume, a snapshot or a clone, or changes a property. Printed are the latencies of
+//! the clients both times, and those of the calls. Run it with `cargo bench --bench control`; it
+//! takes a minute.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

@@ -68,6 +68,12 @@ impl StoreChoice {
         }
         match found {
             Some((_, location)) => Ok(location),
+            None if self.stores.is_empty() => {
+                let why = "this is done to a store that nobody serves only";
+                let remedy = "stop its server, or have it close the store, and say where it is \
+                    with --store NAME=URL";
+                Err(OpenError::new(name.as_str(), why, remedy))
+            }
             None => {
                 let why = "no --store is called so";
                 let remedy = "say where it is with --store NAME=URL";

@@ -32,6 +32,7 @@ mod shell;
 mod table;
 mod tuning;
 mod unlock;
+mod used;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -248,41 +249,6 @@ impl Store {
         self.administer(|core| core.delete(name)).await
     }
 
-    /// The same, as long as it is what `disk` uses.
-    ///
-    /// # Errors
-    /// As [`delete`](Self::delete).
-    pub async fn delete_disk(&self, name: &TreeName, disk: &Disk) -> Result<(), StoreError> {
-        self.administer(|core| {
-            core.demand(name, disk.id())?;
-            core.delete(name)
-        })
-        .await
-    }
-
-    /// Gives volume `from` the name `to`, and deletes what is called so and in use as `old`, if
-    /// that is given, both in one step.
-    ///
-    /// # Errors
-    /// `NotFound`, `Exists`, `Invalid`, or `Busy` for an old volume with snapshots.
-    pub async fn replace(
-        &self,
-        from: &str,
-        to: &str,
-        old: Option<&Disk>,
-    ) -> Result<(), StoreError> {
-        let (from, to) = (TreeName::volume(from)?, TreeName::volume(to)?);
-        self.administer(|core| {
-            core.find(&from)?;
-            if let Some(old) = old {
-                core.demand(&to, old.id())?;
-                core.delete(&to)?;
-            }
-            core.rename(&from, &to)
-        })
-        .await
-    }
-
     /// Gives a volume another name.
     ///
     /// # Errors
@@ -299,23 +265,6 @@ impl Store {
     pub async fn resize(&self, volume: &str, size: u64) -> Result<(), StoreError> {
         let volume = TreeName::volume(volume)?;
         self.administer(|core| core.resize(&volume, size)).await
-    }
-
-    /// The same, as long as it is what `disk` uses.
-    ///
-    /// # Errors
-    /// As [`resize`](Self::resize).
-    pub async fn resize_disk(
-        &self,
-        name: &TreeName,
-        disk: &Disk,
-        size: u64,
-    ) -> Result<(), StoreError> {
-        self.administer(|core| {
-            core.demand(name, disk.id())?;
-            core.resize(name, size)
-        })
-        .await
     }
 
     /// Makes volume `to` with the content that a volume or snapshot has now.
@@ -434,23 +383,6 @@ impl Store {
     /// `NotFound`, `Invalid`.
     pub async fn rollback(&self, snapshot: &TreeName) -> Result<(), StoreError> {
         self.administer(|core| core.rollback(snapshot)).await
-    }
-
-    /// The same, as long as `volume` is what it would be done to.
-    ///
-    /// # Errors
-    /// As [`rollback`](Self::rollback).
-    pub async fn rollback_disk(
-        &self,
-        snapshot: &TreeName,
-        volume: &Disk,
-    ) -> Result<(), StoreError> {
-        let name = TreeName::volume(snapshot.volume_name())?;
-        self.administer(|core| {
-            core.demand(&name, volume.id())?;
-            core.rollback(snapshot)
-        })
-        .await
     }
 
     /// Uses `size` bytes of the backend from now on.
