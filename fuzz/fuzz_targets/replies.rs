@@ -117,9 +117,11 @@ fn expected_runs(framing: Framing, runs: &[StatusRun]) -> Vec<(u64, u64)> {
     let mut expected = Vec::new();
     for run in runs {
         let flags = match run.status {
-            Status::Data => 0,
+            Status::Data | Status::Clean => 0,
+            Status::Dirty => 1,
             Status::AllocatedZero => 2,
             Status::Hole => 3,
+            Status::Depth(depth) => u64::from(depth),
         };
         if framing == Framing::Structured && run.bytes > u64::from(u32::MAX) {
             expected.push((0xffff_f000, flags));
