@@ -1,14 +1,64 @@
-//! What has changed in a volume or snapshot in use, and what it has from elsewhere.
+//! Bitmaps, and what has changed in a volume or snapshot in use.
 
 use super::core::NotMapped;
 use super::disk::Disk;
 use super::format::BLOCK;
-use crate::base::{Error, Mark, Refusal, Result, Status, StatusRun};
+use super::{BitmapInfo, BitmapName, Store, StoreError, TreeName};
+use crate::base::{self, Error, Mark, Refusal, Status, StatusRun};
 use crate::env;
 
 /// How often one question for changes takes the core's lock: so it is answered after four thousand
 /// leaves, 8 GiB where everything differs, and asked again for the rest.
 const SLICES_MAX: usize = 64;
+
+impl Store {
+    /// All bitmaps, by name.
+    pub fn list_bitmaps(&self) -> Vec<BitmapInfo> {
+        self.shell.core().list_bitmaps()
+    }
+
+    /// Makes a bitmap, which tells what of its volume changes from now on.
+    ///
+    /// # Errors
+    /// `NotFound`, `Exists`, `Invalid`.
+    pub async fn create_bitmap(&self, name: &BitmapName) -> Result<(), StoreError> {
+        let now = env::wall_clock();
+        self.administer(|core| core.create_bitmap(name, now)).await
+    }
+
+    /// Has a bitmap tell what changes from now on, and nothing of before.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn clear_bitmap(&self, name: &BitmapName) -> Result<(), StoreError> {
+        let now = env::wall_clock();
+        self.administer(|core| core.clear_bitmap(name, now)).await
+    }
+
+    /// Deletes a bitmap.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn delete_bitmap(&self, name: &BitmapName) -> Result<(), StoreError> {
+        self.administer(|core| core.delete_bitmap(name)).await
+    }
+
+    /// To tell what has changed since the bitmap was made or cleared.
+    ///
+    /// # Errors
+    /// If there is none of this name.
+    pub fn bitmap_mark(&self, name: &BitmapName) -> Result<Mark, StoreError> {
+        self.shell.core().find_bitmap(name).map(Mark)
+    }
+
+    /// To tell what differs from a volume or snapshot.
+    ///
+    /// # Errors
+    /// If there is none of this name.
+    pub fn mark(&self, name: &TreeName) -> Result<Mark, StoreError> {
+        self.shell.core().find(name).map(|tree| Mark(tree.id))
+    }
+}
 
 impl Disk {
     /// The bitmaps of the volume that it is, or is a snapshot of, by name.
@@ -29,7 +79,7 @@ impl Disk {
         first: u64,
         count: u64,
         runs_max: usize,
-    ) -> Result<Vec<StatusRun>> {
+    ) -> base::Result<Vec<StatusRun>> {
         let trees = (since.0, self.tree);
         let mut runs = Vec::new();
         let (mut done, mut slices) = (0, 0);
@@ -56,7 +106,12 @@ impl Disk {
     ///
     /// # Errors
     /// As [`read`](Self::read).
-    pub async fn depth(&self, first: u64, count: u64, runs_max: usize) -> Result<Vec<StatusRun>> {
+    pub async fn depth(
+        &self,
+        first: u64,
+        count: u64,
+        runs_max: usize,
+    ) -> base::Result<Vec<StatusRun>> {
         let origin = self.shell.core().origin_of(self.tree).map(Mark);
         let mut runs: Vec<StatusRun> = Vec::new();
         let mut at = first;

@@ -330,53 +330,6 @@ impl Store {
             .await
     }
 
-    /// All bitmaps, by name.
-    pub fn list_bitmaps(&self) -> Vec<BitmapInfo> {
-        self.shell.core().list_bitmaps()
-    }
-
-    /// Makes a bitmap, which tells what of its volume changes from now on.
-    ///
-    /// # Errors
-    /// `NotFound`, `Exists`, `Invalid`.
-    pub async fn create_bitmap(&self, name: &BitmapName) -> Result<(), StoreError> {
-        let now = env::wall_clock();
-        self.administer(|core| core.create_bitmap(name, now)).await
-    }
-
-    /// Has a bitmap tell what changes from now on, and nothing of before.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn clear_bitmap(&self, name: &BitmapName) -> Result<(), StoreError> {
-        let now = env::wall_clock();
-        self.administer(|core| core.clear_bitmap(name, now)).await
-    }
-
-    /// Deletes a bitmap.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn delete_bitmap(&self, name: &BitmapName) -> Result<(), StoreError> {
-        self.administer(|core| core.delete_bitmap(name)).await
-    }
-
-    /// To tell what has changed since the bitmap was made or cleared.
-    ///
-    /// # Errors
-    /// If there is none of this name.
-    pub fn bitmap_mark(&self, name: &BitmapName) -> Result<Mark, StoreError> {
-        self.shell.core().find_bitmap(name).map(Mark)
-    }
-
-    /// To tell what differs from a volume or snapshot.
-    ///
-    /// # Errors
-    /// If there is none of this name.
-    pub fn mark(&self, name: &TreeName) -> Result<Mark, StoreError> {
-        self.shell.core().find(name).map(|tree| Mark(tree.id))
-    }
-
     /// Gives a volume the content of one of its snapshots. Its writes wait meanwhile.
     ///
     /// # Errors
