@@ -105,8 +105,19 @@ impl Rbd {
         })
     }
 
-    /// Has librbd do something with `at`, and `buf`.
+    /// Has librbd do something with `at`, and `buf`. Boxed, since it would make the futures of all
+    /// requests larger, those of other backends too.
     async fn run(
+        &self,
+        during: &'static str,
+        at: Extent,
+        buf: Buf,
+        start: impl FnOnce(&Functions, ImagePtr, *mut c_char, Completion) -> i32,
+    ) -> Result<(usize, Buf)> {
+        Box::pin(self.run_here(during, at, buf, start)).await
+    }
+
+    async fn run_here(
         &self,
         during: &'static str,
         at: Extent,

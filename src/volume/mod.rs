@@ -157,13 +157,63 @@ impl Volume {
     }
 
     /// The whole life of one request of a client, top to bottom.
-    pub async fn serve(&self, flow: &Flow, request: Request, turn: Turn) -> Reply {
-        let Request { ticket, op } = request;
-        let result = self.run(flow, op, turn).await;
-        if let Err(error) = &result {
-            self.complaints.hear(&self.name(), error);
+    ///
+    /// An `async fn` would keep what it is given twice, once as given and once as it goes on, and
+    /// one that it calls would keep it again; and a future is made, moved and dropped for every
+    /// request. The rarer requests are boxed, as a future is as large as the largest of its parts.
+    #[expect(clippy::manual_async_fn)]
+    pub fn serve<'a>(
+        &'a self,
+        flow: &'a Flow,
+        request: Request,
+        turn: Turn,
+    ) -> impl Future<Output = Reply> + use<'a> {
+        async move {
+            let result = match self.charge(&request.op, turn) {
+                Some(charge) => Box::pin(flow.pass(charge, held_bytes(&request.op))).await,
+                None => Ok(()),
+            };
+            let done = |()| Answer::Done;
+            let result = match request.op {
+                _ if result.is_err() => result.map(done),
+                Op::Read { at } => self.disk.read(at).await.map(Answer::Data),
+                Op::Status {
+                    at,
+                    runs_max,
+                    aspects,
+                } => {
+                    let status = Box::pin(self.status(at, runs_max, aspects));
+                    status.await.map(Answer::Status)
+                }
+                Op::Cache { at } => {
+                    self.disk.cache(at);
+                    Ok(Answer::Done)
+                }
+                Op::Flush => self.flush().await.map(done),
+                _ if self.access == Access::Read => Err(Error::Refused(Refusal::ReadOnly)),
+                Op::Write {
+                    offset,
+                    data,
+                    durability,
+                } => self.disk.write(offset, data, durability).await.map(done),
+                Op::Discard { at, durability } => {
+                    let discarding = Box::pin(self.disk.discard(at, durability));
+                    discarding.await.map(done)
+                }
+                Op::WriteZeroes {
+                    at,
+                    mode,
+                    durability,
+                } => {
+                    let zeroing = Box::pin(self.write_zeroes(flow, at, mode, durability));
+                    zeroing.await.map(done)
+                }
+            };
+            if let Err(error) = &result {
+                self.complaints.hear(&self.name(), error);
+            }
+            request.ticket.answer(result)
         }
-        ticket.answer(result)
     }
 
     /// The disk beneath it.
@@ -220,56 +270,11 @@ impl Volume {
         Ok(all)
     }
 
-    /// An `async fn` would keep what it is given twice: once as given, and once as it goes on.
-    #[expect(clippy::manual_async_fn)]
-    fn run<'a>(
-        &'a self,
-        flow: &'a Flow,
-        op: Op,
-        turn: Turn,
-    ) -> impl Future<Output = Result<Answer>> + use<'a> {
-        async move {
-            if self.qos.is_on()
-                && turn == Turn::ToCome
-                && let Some(charge) = self.charge(&op)
-            {
-                Box::pin(flow.pass(charge, held_bytes(&op))).await?;
-            }
-            match op {
-                Op::Read { at } => return self.disk.read(at).await.map(Answer::Data),
-                Op::Status {
-                    at,
-                    runs_max,
-                    aspects,
-                } => {
-                    let status = Box::pin(self.status(at, runs_max, aspects));
-                    return status.await.map(Answer::Status);
-                }
-                Op::Cache { at } => self.disk.cache(at),
-                Op::Flush => self.flush().await?,
-                _ if self.access == Access::Read => return Err(Error::Refused(Refusal::ReadOnly)),
-                Op::Write {
-                    offset,
-                    data,
-                    durability,
-                } => self.disk.write(offset, data, durability).await?,
-                // The rarer requests are boxed: a future is as large as the largest of its parts,
-                // and one is made, moved and dropped for every read and write.
-                Op::Discard { at, durability } => {
-                    Box::pin(self.disk.discard(at, durability)).await?;
-                }
-                Op::WriteZeroes {
-                    at,
-                    mode,
-                    durability,
-                } => Box::pin(self.write_zeroes(flow, at, mode, durability)).await?,
-            }
-            Ok(Answer::Done)
+    /// What a request is charged before it begins; `None` if that is nothing, or it has been.
+    fn charge(&self, op: &Op, turn: Turn) -> Option<Charge> {
+        if !self.qos.is_on() || turn != Turn::ToCome {
+            return None;
         }
-    }
-
-    /// What a request is charged before it begins; `None` if that is nothing.
-    fn charge(&self, op: &Op) -> Option<Charge> {
         let (direction, bytes) = match op {
             Op::Flush | Op::Status { .. } => return None,
             Op::Read { at } => (Direction::Read, at.bytes()),

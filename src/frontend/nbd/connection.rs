@@ -283,6 +283,9 @@ impl Connection {
     /// would else go on for long.
     async fn admit(&self, command: Command) -> Option<Result<(Admitted, Turn), Error>> {
         let bytes = data_bytes(command);
+        if !self.volume.is_limited() {
+            return Some(Ok((self.budget.admit(bytes).await, Turn::ToCome)));
+        }
         let admitting = async {
             let turn = match direction(command) {
                 Some(direction) => {
@@ -295,9 +298,6 @@ impl Connection {
             };
             Ok((self.budget.admit(bytes).await, turn))
         };
-        if !self.volume.is_limited() {
-            return Some(admitting.await);
-        }
         match env::either(admitting, self.channel.hung_up()).await {
             Either::First(admitted) => Some(admitted),
             Either::Second(()) => None,
