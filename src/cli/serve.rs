@@ -32,6 +32,7 @@ STORE/VOL@SNAP only read. 'bedplate store create' makes a store, 'bedplate volum
 Config file (TOML); what the command line says is added, and wins:
   threads = 2
   nbd = [\"unix:/run/bedplate/nbd.sock\", \"127.0.0.1:10809\"]
+  metrics = \"127.0.0.1:9809\"                 # HTTP: /metrics (Prometheus), /healthz, /readyz
   [tls]
   certificate = \"/etc/bedplate/tls/server.pem\"
   key = \"/etc/bedplate/tls/server.key\"

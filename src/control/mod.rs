@@ -2,6 +2,7 @@
 
 mod export_name;
 mod key_source;
+mod metrics;
 mod qos_file;
 mod service;
 mod settings;

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use super::ExportName;
 use super::export_name::percent_encode;
+use super::metrics::Sources;
 use super::settings::{RawSettings, Settings};
 use super::stores::{Stores, run_on};
+use super::{ExportName, metrics};
 use crate::backend;
 use crate::base::OpenError;
 use crate::env::{Address, Handle, Listener, Runtime};
@@ -47,8 +48,12 @@ impl Service {
             offer(&catalog, open_raw(&runtime.handles()[0], name, raw)?)?;
         }
         let stores = Stores::open(&runtime.handles()[0], &settings.stores)?;
-        let listeners = match offer_all(&catalog, &stores).and_then(|()| bind(&settings.nbd)) {
-            Ok(listeners) => listeners,
+        let bound = offer_all(&catalog, &stores).and_then(|()| {
+            let metrics = settings.metrics.as_ref().map(Listener::bind);
+            Ok((bind(&settings.nbd)?, metrics.transpose()?))
+        });
+        let (listeners, metrics) = match bound {
+            Ok(bound) => bound,
             Err(error) => {
                 // They are as they were; that is not what went wrong.
                 let _ = stores.close();
@@ -61,6 +66,15 @@ impl Service {
             .map(|listener| listener.address().clone())
             .collect();
         let nbd = Server::new(Arc::clone(&catalog), loaded, policy);
+        if let Some(listener) = metrics {
+            tracing::info!(metrics = %listener.address(), "telling how it goes");
+            let sources = Sources {
+                catalog: Arc::clone(&catalog),
+                stores: stores.all(),
+                nbd: Arc::clone(&nbd),
+            };
+            metrics::listen(&runtime.handles()[0], listener, sources);
+        }
         for listener in listeners {
             listen(&nbd, listener, runtime.handles());
         }

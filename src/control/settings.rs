@@ -23,6 +23,8 @@ pub struct Settings {
     pub threads: Option<usize>,
     /// Where to listen for NBD clients.
     pub nbd: Vec<Address>,
+    /// Where to tell how the server is doing, over HTTP.
+    pub metrics: Option<Address>,
     /// How to speak TLS, if at all.
     pub tls: Option<TlsSettings>,
     /// Stores whose volumes and snapshots are exported, by name.
@@ -74,6 +76,7 @@ struct File {
     threads: Option<usize>,
     #[serde(default)]
     nbd: Vec<String>,
+    metrics: Option<String>,
     tls: Option<FileTls>,
     #[serde(default)]
     store: BTreeMap<String, FileStore>,
@@ -144,6 +147,10 @@ impl Settings {
             let address = Address::parse(&address).map_err(|why| Wrong::new("nbd", why))?;
             settings.nbd.push(address);
         }
+        let metrics = file.metrics.map(|address| Address::parse(&address));
+        settings.metrics = metrics
+            .transpose()
+            .map_err(|why| Wrong::new("metrics", why))?;
         settings.tls = file.tls.map(|tls| TlsSettings {
             files: TlsFiles {
                 certificate: tls.certificate,
@@ -327,6 +334,7 @@ mod tests {
             r#"
             threads = 2
             nbd = ["unix:/run/b.sock", "127.0.0.1:10809"]
+            metrics = "127.0.0.1:9809"
             [tls]
             certificate = "c"
             key = "k"
@@ -355,6 +363,7 @@ mod tests {
         let settings = settings.unwrap_or_else(|wrong| panic!("{}: {}", wrong.key, wrong.why));
         assert_eq!(settings.threads, Some(2));
         assert_eq!(settings.nbd.len(), 2);
+        assert!(matches!(settings.metrics, Some(Address::Tcp(_))));
         assert!(settings.tls.is_some_and(|tls| !tls.optional));
         let main = &settings.stores[&StoreName::new("main").expect("a good name")];
         assert_eq!(main.location, Location::File("store.img".into()));
@@ -383,6 +392,7 @@ mod tests {
             ("threads = 0", "threads"),
             ("\nthread = 1", "line 2: thread"),
             ("nbd = [\"nowhere\"]", "nbd"),
+            ("metrics = \"nowhere\"", "metrics"),
             ("[raw.a]\nurl = \"x:y\"", "raw.a.url"),
             ("[raw.a]\n", "line 1: [raw.a]"),
             ("[store.a]\nurl = \"x:y\"", "store.a.url"),

@@ -84,6 +84,12 @@ impl Stores {
         Ok(volumes)
     }
 
+    /// All that are open, by name.
+    pub(super) fn all(&self) -> Vec<(StoreName, Arc<Store>)> {
+        let names = self.names.iter().cloned();
+        names.zip(self.open.iter().cloned()).collect()
+    }
+
     /// Closes every store, so that the next open has nothing to recover.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ mod disk;
 mod encrypted;
 mod flusher;
 mod luks;
+mod meter;
 pub mod qos;
 mod range_lock;
 mod raw;
@@ -19,17 +20,20 @@ use crate::base::{
     Answer, Aspect, Durability, Error, Extent, Mark, Op, Refusal, Reply, Request, Result,
     StatusRun, ZeroMode,
 };
+use crate::env;
 
 pub use catalog::Catalog;
 pub use disk::Disk;
 pub use encrypted::EncryptedDisk;
 pub use luks::{LuksFailure, make_luks, open_luks};
+pub use meter::{LATENCY_BUCKETS, OpCounts, OpKind};
 pub use qos::{Flow, Qos};
 pub use raw::RawDisk;
 pub use stored::StoredDisk;
 
 use complaints::Complaints;
-use qos::{Charge, Direction};
+use meter::Meter;
+use qos::{Charge, Direction, Stage};
 
 /// A disk that clients use by its name.
 #[derive(Debug)]
@@ -40,6 +44,7 @@ pub struct Volume {
     disk: Disk,
     complaints: Complaints,
     qos: Arc<Qos>,
+    meter: Meter,
 }
 
 /// What clients may do with a volume.
@@ -70,6 +75,7 @@ impl Volume {
             disk: disk.into(),
             complaints: Complaints::default(),
             qos: Arc::default(),
+            meter: Meter::default(),
         }
     }
 
@@ -119,9 +125,20 @@ impl Volume {
         self.qos.is_on()
     }
 
+    /// What clients have done with it since it was opened, of this kind.
+    pub fn counts(&self, kind: OpKind) -> OpCounts {
+        self.meter.counts(kind)
+    }
+
+    /// Whether a flush of what it rests on has failed, so that it takes no more requests. Stores
+    /// say this of themselves.
+    pub fn is_poisoned(&self) -> bool {
+        self.disk.is_poisoned()
+    }
+
     /// The requests of one more client.
     pub fn new_flow(&self) -> Flow {
-        self.qos.new_flow()
+        self.qos.new_flow(self.meter.shard())
     }
 
     /// Waits for the turn of a read or write if it would hold memory meanwhile that others need;
@@ -142,17 +159,75 @@ impl Volume {
         if !self.qos.is_on() || !flow.lacks_room(charge, bytes) {
             return Ok(Turn::ToCome);
         }
-        Box::pin(flow.pass(charge, 0)).await.map(|()| Turn::Here)
+        Box::pin(flow.pass(Stage::Own, charge, 0))
+            .await
+            .map(|()| Turn::Here)
     }
 
     /// The whole life of one request of a client, top to bottom.
-    pub async fn serve(&self, flow: &Flow, request: Request, turn: Turn) -> Reply {
-        let Request { ticket, op } = request;
-        let result = self.run(flow, op, turn).await;
-        if let Err(error) = &result {
-            self.complaints.hear(&self.name, error);
+    ///
+    /// An `async fn` would keep what it is given twice, once as given and once as it goes on, and
+    /// one that it calls would keep it again; and a future is made, moved and dropped for every
+    /// request. The rarer requests are boxed, as a future is as large as the largest of its parts.
+    #[expect(clippy::manual_async_fn)]
+    pub fn serve<'a>(
+        &'a self,
+        flow: &'a Flow,
+        request: Request,
+        turn: Turn,
+    ) -> impl Future<Output = Reply> + use<'a> {
+        async move {
+            let (what, began) = (OpKind::of(&request.op), env::turn_began());
+            let result = match self.stage(flow, &request.op, turn) {
+                Some((stage, charge)) => {
+                    let bytes = held_bytes(&request.op);
+                    Box::pin(flow.pass(stage, charge, bytes)).await
+                }
+                None => Ok(()),
+            };
+            let done = |()| Answer::Done;
+            let result = match request.op {
+                _ if result.is_err() => result.map(done),
+                Op::Read { at } => self.disk.read(at).await.map(Answer::Data),
+                Op::Status {
+                    at,
+                    runs_max,
+                    aspects,
+                } => {
+                    let status = Box::pin(self.status(at, runs_max, aspects));
+                    status.await.map(Answer::Status)
+                }
+                Op::Cache { at } => {
+                    self.disk.cache(at);
+                    Ok(Answer::Done)
+                }
+                Op::Flush => self.flush().await.map(done),
+                _ if self.access == Access::Read => Err(Error::Refused(Refusal::ReadOnly)),
+                Op::Write {
+                    offset,
+                    data,
+                    durability,
+                } => self.disk.write(offset, data, durability).await.map(done),
+                Op::Discard { at, durability } => {
+                    let discarding = Box::pin(self.disk.discard(at, durability));
+                    discarding.await.map(done)
+                }
+                Op::WriteZeroes {
+                    at,
+                    mode,
+                    durability,
+                } => {
+                    let zeroing = Box::pin(self.write_zeroes(flow, at, mode, durability));
+                    zeroing.await.map(done)
+                }
+            };
+            let took = env::turn_began() - began;
+            flow.shard().count(what, took, result.is_err());
+            if let Err(error) = &result {
+                self.complaints.hear(&self.name, error);
+            }
+            request.ticket.answer(result)
         }
-        ticket.answer(result)
     }
 
     /// Makes everything that was answered before survive a power loss.
@@ -186,52 +261,14 @@ impl Volume {
         Ok(all)
     }
 
-    /// An `async fn` would keep what it is given twice: once as given, and once as it goes on.
-    #[expect(clippy::manual_async_fn)]
-    fn run<'a>(
-        &'a self,
-        flow: &'a Flow,
-        op: Op,
-        turn: Turn,
-    ) -> impl Future<Output = Result<Answer>> + use<'a> {
-        async move {
-            if self.qos.is_on()
-                && turn == Turn::ToCome
-                && let Some(charge) = self.charge(&op)
-            {
-                Box::pin(flow.pass(charge, held_bytes(&op))).await?;
-            }
-            match op {
-                Op::Read { at } => return self.disk.read(at).await.map(Answer::Data),
-                Op::Status {
-                    at,
-                    runs_max,
-                    aspects,
-                } => {
-                    let status = Box::pin(self.status(at, runs_max, aspects));
-                    return status.await.map(Answer::Status);
-                }
-                Op::Cache { at } => self.disk.cache(at),
-                Op::Flush => self.flush().await?,
-                _ if self.access == Access::Read => return Err(Error::Refused(Refusal::ReadOnly)),
-                Op::Write {
-                    offset,
-                    data,
-                    durability,
-                } => self.disk.write(offset, data, durability).await?,
-                // The rarer requests are boxed: a future is as large as the largest of its parts,
-                // and one is made, moved and dropped for every read and write.
-                Op::Discard { at, durability } => {
-                    Box::pin(self.disk.discard(at, durability)).await?;
-                }
-                Op::WriteZeroes {
-                    at,
-                    mode,
-                    durability,
-                } => Box::pin(self.write_zeroes(flow, at, mode, durability)).await?,
-            }
-            Ok(Answer::Done)
+    /// Where a request has to wait for limits, and what it is charged then.
+    fn stage(&self, flow: &Flow, op: &Op, turn: Turn) -> Option<(Stage, Charge)> {
+        if !self.qos.is_on() || turn == Turn::Here {
+            return None;
         }
+        let charge = self.charge(op)?;
+        let stage = flow.try_pass(charge).err()?;
+        Some((stage, charge))
     }
 
     /// What a request is charged before it begins; `None` if that is nothing.
@@ -274,7 +311,7 @@ impl Volume {
                 direction: Direction::Write,
                 bytes: to - from,
             };
-            flow.pass(charge, 0).await?;
+            flow.pass(Stage::Own, charge, 0).await?;
             let piece = Extent::between(from, to);
             self.disk.write_zeroes(piece, mode, durability).await?;
             from = to;
