@@ -43,6 +43,11 @@ impl Checked {
         &self.medium
     }
 
+    /// Whether a flush has failed, after which nothing more is done.
+    pub fn is_poisoned(&self) -> bool {
+        self.poisoned.load(Ordering::Acquire)
+    }
+
     fn check(&self, at: Extent) -> Result<()> {
         let Geometry { size, block, .. } = self.geometry;
         assert!(at.fits(size), "{at:?} lies beyond the end, {size}");
@@ -52,7 +57,7 @@ impl Checked {
     }
 
     fn check_poison(&self) -> Result<()> {
-        match self.poisoned.load(Ordering::Acquire) {
+        match self.is_poisoned() {
             true => Err(Error::Poisoned),
             false => Ok(()),
         }

@@ -57,6 +57,16 @@ pub const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
 /// refused; one longer than a payload is answered by closing.
 pub const OPTION_BYTES_MAX: usize = 64 * KIB;
 
+/// Connections of clients that ask for metrics at once. Further ones are closed when they are
+/// accepted.
+pub const HTTP_CONNECTIONS_MAX: usize = 16;
+
+/// The longest request for metrics, in bytes. A longer one is answered by closing.
+pub const HTTP_HEAD_BYTES_MAX: usize = 8 * KIB;
+
+/// How long a client of metrics may take to ask and to take the answer. Then it is closed.
+pub const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Options that one client may send before it must have chosen an export. Then it is closed.
 pub const OPTIONS_MAX: usize = 1024;
 

@@ -33,6 +33,7 @@ Config file (TOML); what the command line says is added, and wins:
   threads = 2
   nbd = [\"unix:/run/bedplate/nbd.sock\", \"127.0.0.1:10809\"]
   control = \"/run/bedplate/control.sock\"      # see --control
+  metrics = \"127.0.0.1:9809\"                 # HTTP: /metrics (Prometheus), /healthz, /readyz
   [tls]
   certificate = \"/etc/bedplate/tls/server.pem\"
   key = \"/etc/bedplate/tls/server.key\"

@@ -6,6 +6,7 @@ mod export_name;
 mod import;
 mod jobs;
 mod key_source;
+mod metrics;
 mod on_reactor;
 mod qos_file;
 mod remote;

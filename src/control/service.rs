@@ -6,10 +6,11 @@ use std::thread::available_parallelism;
 
 use super::api::{Api, Door};
 use super::export_name::percent_encode;
+use super::metrics::Sources;
 use super::on_reactor::run_on;
 use super::settings::{ControlSettings, RawSettings, Settings};
 use super::socket::ControlSocket;
-use super::{ExportName, stores};
+use super::{ExportName, metrics, stores};
 use crate::backend;
 use crate::base::OpenError;
 use crate::env::{Address, Handle, Listener, Runtime};
@@ -82,6 +83,15 @@ impl Service {
         let listeners = bind(&settings.nbd)?;
         let addresses = listeners.iter().map(|listener| listener.address().clone());
         self.addresses = addresses.collect();
+        if let Some(address) = &settings.metrics {
+            let listener = Listener::bind(address)?;
+            tracing::info!(metrics = %listener.address(), "telling how it goes");
+            let sources = Sources {
+                catalog: Arc::clone(&self.catalog),
+                nbd: Arc::clone(&self.nbd),
+            };
+            metrics::listen(reactor, listener, sources);
+        }
         if let Some(control) = &settings.control {
             self.control = self.listen_for_control(control)?;
         }

@@ -25,6 +25,8 @@ pub struct Settings {
     pub nbd: Vec<Address>,
     /// Where to listen for control calls, if at all.
     pub control: Option<ControlSettings>,
+    /// Where to tell how the server is doing, over HTTP.
+    pub metrics: Option<Address>,
     /// How to speak TLS, if at all.
     pub tls: Option<TlsSettings>,
     /// Stores whose volumes and snapshots are exported, by name.
@@ -86,6 +88,7 @@ struct File {
     #[serde(default)]
     nbd: Vec<String>,
     control: Option<PathBuf>,
+    metrics: Option<String>,
     tls: Option<FileTls>,
     #[serde(default)]
     store: BTreeMap<String, FileStore>,
@@ -157,6 +160,10 @@ impl Settings {
             settings.nbd.push(address);
         }
         settings.control = file.control.map(ControlSettings::At);
+        let metrics = file.metrics.map(|address| Address::parse(&address));
+        settings.metrics = metrics
+            .transpose()
+            .map_err(|why| Wrong::new("metrics", why))?;
         settings.tls = file.tls.map(|tls| TlsSettings {
             files: TlsFiles {
                 certificate: tls.certificate,
@@ -341,6 +348,7 @@ mod tests {
             threads = 2
             nbd = ["unix:/run/b.sock", "127.0.0.1:10809"]
             control = "/run/c.sock"
+            metrics = "127.0.0.1:9809"
             [tls]
             certificate = "c"
             key = "k"
@@ -371,6 +379,7 @@ mod tests {
         assert_eq!(settings.nbd.len(), 2);
         let control = ControlSettings::At("/run/c.sock".into());
         assert_eq!(settings.control, Some(control));
+        assert!(matches!(settings.metrics, Some(Address::Tcp(_))));
         assert!(settings.tls.is_some_and(|tls| !tls.optional));
         let main = &settings.stores[&StoreName::new("main").expect("a good name")];
         assert_eq!(main.location, Location::File("store.img".into()));
@@ -399,6 +408,7 @@ mod tests {
             ("threads = 0", "threads"),
             ("\nthread = 1", "line 2: thread"),
             ("nbd = [\"nowhere\"]", "nbd"),
+            ("metrics = \"nowhere\"", "metrics"),
             ("[raw.a]\nurl = \"x:y\"", "raw.a.url"),
             ("[raw.a]\n", "line 1: [raw.a]"),
             ("[store.a]\nurl = \"x:y\"", "store.a.url"),

@@ -22,7 +22,7 @@ mod slot;
 mod timer;
 mod wait;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
@@ -51,6 +51,7 @@ thread_local! {
 struct Core {
     executor: Executor,
     timers: RefCell<timer::Timers>,
+    turn_began: Cell<Instant>,
     outside: Outside,
 }
 
@@ -89,6 +90,21 @@ fn enter<T>(core: &Rc<Core>, work: impl FnOnce() -> T) -> T {
 /// The time of this thread's world; outside a reactor, the monotonic clock.
 pub fn now() -> Instant {
     CURRENT.with_borrow(|current| match current {
+        Some(core) => core.now(),
+        None => timer::monotonic(),
+    })
+}
+
+/// When this turn of the reactor began, as far as is known: the time, but for how long the turn has
+/// taken, and without the price of asking the clock. In a simulation, and outside a reactor, the
+/// time itself.
+pub fn turn_began() -> Instant {
+    CURRENT.with_borrow(|current| match current.as_deref() {
+        Some(Core {
+            outside: Outside::Real(_),
+            turn_began,
+            ..
+        }) => turn_began.get(),
         Some(core) => core.now(),
         None => timer::monotonic(),
     })

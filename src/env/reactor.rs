@@ -6,7 +6,7 @@
 //! a moment: a client at queue depth 1 waits for the wake-up of the server longer than for its
 //! request. It looks only where that has paid: see [`Spin`].
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -176,6 +176,7 @@ impl Reactor {
         let core = Rc::new(Core {
             executor: Executor::new(inbox),
             timers: RefCell::new(Timers::default()),
+            turn_began: Cell::new(super::timer::monotonic()),
             outside: Outside::Real(Box::new(Machine { ring: Ring::new()? })),
         });
         Ok(Self { core, rouse })
@@ -231,6 +232,7 @@ impl Reactor {
         let limit = if found { Some(Duration::ZERO) } else { wait };
         self.sleep(limit, spin);
         let now = core.now();
+        core.turn_began.set(now);
         core.wake_due(now);
         for parcel in core.executor.inbox().take() {
             parcel();

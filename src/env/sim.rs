@@ -48,6 +48,7 @@ pub fn run<T: 'static>(seed: u64, work: impl Future<Output = T> + 'static) -> T 
     let core = Rc::new(Core {
         executor: Executor::new(Inbox::new(Box::new(|| {}))),
         timers: RefCell::new(Timers::default()),
+        turn_began: Cell::new(Instant::from_nanos(0)),
         outside: Outside::Simulated(World {
             now: Cell::new(Instant::from_nanos(0)),
             random: RefCell::new(Xoshiro256PlusPlus::seed_from_u64(seed)),

@@ -27,6 +27,8 @@ struct Shard {
     index: HashMap<(u64, u64), usize, BuildHasherDefault<PtrHasher>>,
     blocks: Vec<Cached>,
     hand: usize,
+    hits: u64,
+    misses: u64,
 }
 
 #[derive(Debug)]
@@ -54,12 +56,24 @@ impl BlockCache {
     pub(super) fn get(&self, ptr: Ptr, seq: Seq, to: &mut [u8]) -> bool {
         let mut shard = self.shard(ptr);
         let Some(index) = shard.index.get(&(ptr.bits(), seq.bits())).copied() else {
+            shard.misses += 1;
             return false;
         };
+        shard.hits += 1;
         let cached = &mut shard.blocks[index];
         cached.used = true;
         to.copy_from_slice(&cached.block[..]);
         true
+    }
+
+    /// How often a block was here, and how often it was not.
+    pub(super) fn hits_and_misses(&self) -> (u64, u64) {
+        let count = |shard: &Mutex<Shard>| {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            (shard.hits, shard.misses)
+        };
+        let counts = self.shards.iter().map(count);
+        counts.fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1))
     }
 
     /// Keeps the block at `ptr`, in a segment numbered `seq`.

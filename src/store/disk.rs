@@ -280,15 +280,19 @@ impl Disk {
         &self,
         write: impl Fn() -> std::result::Result<u64, Stall>,
     ) -> Result<u64> {
-        let attempt = || match write() {
+        let mut has_waited = false;
+        let mut attempt = || match write() {
             Err(stall) if stall.is_wait() => {
+                if !std::mem::replace(&mut has_waited, true) {
+                    self.shell.core().stalls.count(&stall);
+                }
                 self.hurry(stall);
                 None
             }
             other => Some(other),
         };
         loop {
-            match self.shell.changed.wait_for(attempt).await {
+            match self.shell.changed.wait_for(&mut attempt).await {
                 Ok(number) => return Ok(number),
                 Err(Stall::Load(load)) => Box::pin(self.shell.load(load)).await?,
                 Err(Stall::Fail(error)) => return Err(error),

@@ -133,6 +133,32 @@ pub struct Traffic {
     pub given_up: u64,
 }
 
+/// What has happened in a store since it was opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct StoreCounts {
+    /// Checkpoints that are durable.
+    pub checkpoints: u64,
+    /// Blocks that were read from the cache.
+    pub cache_hits: u64,
+    /// Blocks that had to be read from the backend.
+    pub cache_misses: u64,
+    /// Writes that had to wait.
+    pub stalls: Stalls,
+}
+
+/// Writes that had to wait, by what for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Stalls {
+    /// The log was behind.
+    pub log: u64,
+    /// Too much had changed since the last checkpoint.
+    pub checkpoint: u64,
+    /// Garbage collection had to free something first.
+    pub space: u64,
+    /// An operation on the whole volume was under way.
+    pub operation: u64,
+}
+
 impl Store {
     /// Opens the store on `backend`: recovers it and makes a checkpoint. Its chores run on the
     /// caller's reactor until it is closed.
@@ -200,6 +226,23 @@ impl Store {
     /// What was written since it was opened.
     pub fn traffic(&self) -> Traffic {
         self.shell.core().traffic
+    }
+
+    /// What has happened since it was opened.
+    pub fn counts(&self) -> StoreCounts {
+        let (cache_hits, cache_misses) = self.shell.blocks.hits_and_misses();
+        let core = self.shell.core();
+        StoreCounts {
+            checkpoints: core.checkpoints.done,
+            cache_hits,
+            cache_misses,
+            stalls: core.stalls,
+        }
+    }
+
+    /// Whether it is in use and keeps its promises.
+    pub fn is_well(&self) -> bool {
+        self.shell.core().health == Health::Well
     }
 
     /// Gives the index of deduplication so many bytes of memory at most. What does not fit is

@@ -7,7 +7,7 @@ use super::lease::Lease;
 use super::qos::QosTable;
 use super::served::Served;
 use super::users::Purpose;
-use super::{UserCount, Volume};
+use super::{OpCounts, OpKind, UserCount, Volume};
 use crate::store::{Store, TreeName};
 
 /// Volumes by name: those of stores, as the stores know them now, and others; and how much of them
@@ -88,6 +88,30 @@ impl Catalog {
         let raws = raws.raws.values();
         let raws = raws.map(|volume| (Arc::clone(volume), volume.users.count()));
         raws.collect()
+    }
+
+    /// The requests of all volumes that were used, by name.
+    pub fn counts(&self) -> Vec<(String, OpKind, OpCounts)> {
+        let mut meters = Vec::new();
+        {
+            let offers = self.read();
+            for volume in offers.raws.values() {
+                meters.push((volume.name().to_string(), Arc::clone(&volume.meter)));
+            }
+            for served in offers.stores.values() {
+                meters.extend(served.meters());
+            }
+        }
+        let mut counts = Vec::new();
+        for (name, meter) in meters {
+            for kind in OpKind::ALL {
+                let of_kind = meter.counts(kind);
+                if of_kind.requests() > 0 {
+                    counts.push((name.clone(), kind, of_kind));
+                }
+            }
+        }
+        counts
     }
 
     /// The names of all volumes, sorted.

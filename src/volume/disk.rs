@@ -105,6 +105,15 @@ impl Disk {
         }
     }
 
+    /// Whether a flush of the backend beneath has failed, as far as the disk itself knows.
+    pub fn is_poisoned(&self) -> bool {
+        match self {
+            Self::Raw(disk) => disk.backend().is_poisoned(),
+            Self::Encrypted(disk) => disk.backend().is_poisoned(),
+            Self::Stored(_) => false,
+        }
+    }
+
     /// Notes that `at` will be read soon.
     pub fn cache(&self, at: Extent) {
         each!(self, disk => disk.cache(at));

@@ -13,6 +13,7 @@ use super::blocks;
 use super::blocks::Blocks;
 use super::range_lock::RangeLock;
 use super::raw::RawDisk;
+use crate::backend::Checked;
 use crate::base::limits::MIB;
 use crate::base::{Buf, Durability, Error, Extent, Refusal, Result, Status, StatusRun, ZeroMode};
 use crate::codec::luks::SectorCipher;
@@ -47,6 +48,11 @@ impl EncryptedDisk {
             },
             ranges: RangeLock::default(),
         }
+    }
+
+    /// What it rests on.
+    pub fn backend(&self) -> &Checked {
+        self.payload.disk.backend()
     }
 
     /// Its size in bytes.

@@ -8,6 +8,7 @@ mod encrypted;
 mod flusher;
 mod lease;
 mod luks;
+mod meter;
 pub mod qos;
 mod range_lock;
 mod raw;
@@ -22,12 +23,14 @@ use crate::base::{
     Answer, Aspect, Durability, Error, Extent, Mark, Op, Refusal, Reply, Request, Result,
     StatusRun, ZeroMode,
 };
+use crate::env;
 
 pub use catalog::Catalog;
 pub use disk::Disk;
 pub use encrypted::EncryptedDisk;
 pub use lease::Lease;
 pub use luks::{LuksFailure, make_luks, open_luks};
+pub use meter::{LATENCY_BUCKETS, OpCounts, OpKind};
 pub use qos::{Flow, Qos};
 pub use raw::RawDisk;
 pub use served::Served;
@@ -35,7 +38,8 @@ pub use stored::StoredDisk;
 pub use users::{Purpose, UserCount};
 
 use complaints::Complaints;
-use qos::{Charge, Direction};
+use meter::Meter;
+use qos::{Charge, Direction, Stage};
 use users::Users;
 
 /// A disk that clients use by its name.
@@ -49,6 +53,7 @@ pub struct Volume {
     complaints: Complaints,
     qos: Arc<Qos>,
     users: Users,
+    meter: Arc<Meter>,
 }
 
 /// What clients may do with a volume.
@@ -80,6 +85,7 @@ impl Volume {
             complaints: Complaints::default(),
             qos: Arc::default(),
             users: Users::default(),
+            meter: Arc::default(),
         }
     }
 
@@ -87,6 +93,12 @@ impl Volume {
     #[must_use]
     pub fn limited_by(self, qos: Arc<Qos>) -> Self {
         Self { qos, ..self }
+    }
+
+    /// The same, whose requests are counted by `meter`.
+    #[must_use]
+    fn metered_by(self, meter: Arc<Meter>) -> Self {
+        Self { meter, ..self }
     }
 
     /// What clients call it.
@@ -130,9 +142,20 @@ impl Volume {
         self.qos.is_on()
     }
 
+    /// What clients have done with it since it was opened, of this kind.
+    pub fn counts(&self, kind: OpKind) -> OpCounts {
+        self.meter.counts(kind)
+    }
+
+    /// Whether a flush of what it rests on has failed, so that it takes no more requests. Stores
+    /// say this of themselves.
+    pub fn is_poisoned(&self) -> bool {
+        self.disk.is_poisoned()
+    }
+
     /// The requests of one more client.
     pub fn new_flow(&self) -> Flow {
-        self.qos.new_flow()
+        self.qos.new_flow(self.meter.shard())
     }
 
     /// Waits for the turn of a read or write if it would hold memory meanwhile that others need;
@@ -153,7 +176,9 @@ impl Volume {
         if !self.qos.is_on() || !flow.lacks_room(charge, bytes) {
             return Ok(Turn::ToCome);
         }
-        Box::pin(flow.pass(charge, 0)).await.map(|()| Turn::Here)
+        Box::pin(flow.pass(Stage::Own, charge, 0))
+            .await
+            .map(|()| Turn::Here)
     }
 
     /// The whole life of one request of a client, top to bottom.
@@ -169,8 +194,12 @@ impl Volume {
         turn: Turn,
     ) -> impl Future<Output = Reply> + use<'a> {
         async move {
-            let result = match self.charge(&request.op, turn) {
-                Some(charge) => Box::pin(flow.pass(charge, held_bytes(&request.op))).await,
+            let (what, began) = (OpKind::of(&request.op), env::turn_began());
+            let result = match self.stage(flow, &request.op, turn) {
+                Some((stage, charge)) => {
+                    let bytes = held_bytes(&request.op);
+                    Box::pin(flow.pass(stage, charge, bytes)).await
+                }
                 None => Ok(()),
             };
             let done = |()| Answer::Done;
@@ -209,6 +238,8 @@ impl Volume {
                     zeroing.await.map(done)
                 }
             };
+            let took = env::turn_began() - began;
+            flow.shard().count(what, took, result.is_err());
             if let Err(error) = &result {
                 self.complaints.hear(&self.name(), error);
             }
@@ -270,11 +301,18 @@ impl Volume {
         Ok(all)
     }
 
-    /// What a request is charged before it begins; `None` if that is nothing, or it has been.
-    fn charge(&self, op: &Op, turn: Turn) -> Option<Charge> {
-        if !self.qos.is_on() || turn != Turn::ToCome {
+    /// Where a request has to wait for limits, and what it is charged then.
+    fn stage(&self, flow: &Flow, op: &Op, turn: Turn) -> Option<(Stage, Charge)> {
+        if !self.qos.is_on() || turn == Turn::Here {
             return None;
         }
+        let charge = self.charge(op)?;
+        let stage = flow.try_pass(charge).err()?;
+        Some((stage, charge))
+    }
+
+    /// What a request is charged before it begins; `None` if that is nothing.
+    fn charge(&self, op: &Op) -> Option<Charge> {
         let (direction, bytes) = match op {
             Op::Flush | Op::Status { .. } => return None,
             Op::Read { at } => (Direction::Read, at.bytes()),
@@ -313,7 +351,7 @@ impl Volume {
                 direction: Direction::Write,
                 bytes: to - from,
             };
-            flow.pass(charge, 0).await?;
+            flow.pass(Stage::Own, charge, 0).await?;
             let piece = Extent::between(from, to);
             self.disk.write_zeroes(piece, mode, durability).await?;
             from = to;

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::lease::Lease;
+use super::meter::Meter;
 use super::qos::QosTable;
 use super::users::{Purpose, UserCount};
 use super::{Access, StoredDisk, Volume};
@@ -38,6 +39,8 @@ struct Desk {
     open: BTreeMap<u32, Arc<Volume>>,
     /// Those that nobody may begin to use.
     held: BTreeSet<u32>,
+    /// The requests of those that were used, by identity.
+    meters: BTreeMap<u32, Arc<Meter>>,
     /// Nobody may begin to use any.
     is_closing: bool,
 }
@@ -106,7 +109,31 @@ impl Served {
         let mut desk = self.desk();
         let (id, volume) = self.find(&desk, tree)?;
         desk.open.insert(id, Arc::clone(&volume));
+        desk.meters.insert(id, Arc::clone(&volume.meter));
         Some(Lease::new(volume, purpose, Some(Arc::clone(self))))
+    }
+
+    /// What was used of all that is offered, by name, and the requests of it.
+    pub(super) fn meters(&self) -> Vec<(String, Arc<Meter>)> {
+        let there = self.store.list();
+        let mut desk = self.desk();
+        let mut found = Vec::new();
+        for tree in there {
+            if let Ok(disk) = self.store.disk(&tree.name)
+                && let Some(meter) = desk.meters.get(&disk.id())
+            {
+                found.push((disk.id(), self.export_name(&tree.name), Arc::clone(meter)));
+            }
+        }
+        // What was deleted is told no more.
+        desk.meters = found
+            .iter()
+            .map(|(id, _, meter)| (*id, Arc::clone(meter)))
+            .collect();
+        found
+            .into_iter()
+            .map(|(_, name, meter)| (name, meter))
+            .collect()
     }
 
     /// Who uses what, by name.
@@ -268,7 +295,10 @@ impl Served {
         let open = desk.open.get(&id).cloned();
         Some((
             id,
-            open.unwrap_or_else(|| Arc::new(self.volume(tree, disk))),
+            open.unwrap_or_else(|| {
+                let meter = desk.meters.get(&id).cloned().unwrap_or_default();
+                Arc::new(self.volume(tree, disk).metered_by(meter))
+            }),
         ))
     }
 

@@ -79,6 +79,11 @@ impl Server {
         self.left.wait_for(none).await;
     }
 
+    /// Whether it has been asked to let everybody go.
+    pub fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::SeqCst)
+    }
+
     /// Connections that are open.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)

@@ -20,7 +20,6 @@ mod write;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::Traffic;
 use super::dedup::Index;
 use super::format::batch::Successor;
 use super::format::root::{Properties, Root, Tree, TreeKind};
@@ -30,6 +29,7 @@ use super::log::Log;
 use super::map::{Miss, Nodes, Ref};
 use super::table::Table;
 use super::tuning::Tuning;
+use super::{Stalls, Traffic};
 use crate::base::{Error, Refusal};
 use crate::codec::{MOUNT_SALT_BYTES, Sealer};
 
@@ -143,6 +143,7 @@ pub(super) struct Core {
     /// Whether something has changed since the last checkpoint began.
     changed: bool,
     pub(super) traffic: Traffic,
+    pub(super) stalls: Stalls,
 }
 
 /// What a recovery has found, from which a core goes on.
@@ -189,6 +190,7 @@ impl Core {
             leaves_per_move: None,
             changed: true,
             traffic: Traffic::default(),
+            stalls: Stalls::default(),
         })
     }
 

@@ -3,6 +3,7 @@
 use super::space::Wish;
 use super::{Core, Load, Pause};
 use crate::base::{Error, Refusal};
+use crate::store::Stalls;
 use crate::store::dedup::Known;
 use crate::store::format::root::TreeKind;
 use crate::store::format::{BLOCK, Ptr, SEALED_BLOCK};
@@ -29,6 +30,19 @@ impl Stall {
     /// Whether it passes by itself.
     pub(in crate::store) fn is_wait(&self) -> bool {
         !matches!(self, Self::Load(_) | Self::Fail(_))
+    }
+}
+
+impl Stalls {
+    /// Counts a write that has to wait.
+    pub(in crate::store) fn count(&mut self, stall: &Stall) {
+        match stall {
+            Stall::Backlog => self.log += 1,
+            Stall::Checkpoint => self.checkpoint += 1,
+            Stall::Space => self.space += 1,
+            Stall::Busy => self.operation += 1,
+            Stall::Load(_) | Stall::Fail(_) => {}
+        }
     }
 }
 

@@ -94,10 +94,7 @@ impl Clock {
         if rate == 0 || count == 0 {
             return 0;
         }
-        let units = u128::from(count) * u128::from(SECOND);
-        let per = u128::from(per) * u128::from(rate);
-        // To the nearest nanosecond: up or down always would bend rates of millions a second.
-        let cost = u64::try_from((units + per / 2) / per).unwrap_or(u64::MAX / 4);
+        let cost = time_of(count, per, rate);
         let charged = |empty_at: u64| Some(empty_at.max(now).saturating_add(cost));
         let updated = self
             .empty_at
@@ -105,6 +102,20 @@ impl Clock {
         debug_assert!(updated.is_ok(), "it always gives a value");
         cost
     }
+}
+
+/// The time that `count / per` units take at `rate` a second, to the nearest nanosecond: up or down
+/// always would bend rates of millions a second.
+fn time_of(count: u64, per: u64, rate: u64) -> u64 {
+    if let Some(units) = count.checked_mul(SECOND)
+        && let Some(per) = per.checked_mul(rate)
+    {
+        // All but the largest; a division of 128 bits takes several times as long.
+        return units.saturating_add(per / 2) / per;
+    }
+    let units = u128::from(count) * u128::from(SECOND);
+    let per = u128::from(per) * u128::from(rate);
+    u64::try_from((units + per / 2) / per).unwrap_or(u64::MAX / 4)
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::meter::Shard;
 use crate::base::limits::WAITING_BYTES_MAX;
 use crate::base::{Error, Refusal, Result};
 
@@ -39,6 +40,7 @@ pub struct Qos {
     id: u64,
     own: Arc<Limiter>,
     group: RwLock<Option<Arc<Group>>>,
+    has_group: AtomicBool,
     is_on: AtomicBool,
 }
 
@@ -56,6 +58,17 @@ pub struct Flow {
     id: u64,
     patience: Cell<Patience>,
     has_waited: Cell<bool>,
+    /// Where they are counted.
+    shard: Arc<Shard>,
+}
+
+/// Which limits a request has to wait for first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stage {
+    /// Those of its volume.
+    Own,
+    /// Those of the group.
+    Group,
 }
 
 /// What becomes of requests whose turn has not come.
@@ -103,6 +116,7 @@ impl Default for Qos {
             id: new_id(),
             own: Arc::default(),
             group: RwLock::default(),
+            has_group: AtomicBool::new(false),
             is_on: AtomicBool::new(false),
         }
     }
@@ -134,6 +148,9 @@ impl Qos {
 
     /// The group whose limits it shares.
     pub fn group(&self) -> Option<Arc<Group>> {
+        if !self.has_group.load(Ordering::Relaxed) {
+            return None;
+        }
         let group = self.group.read().unwrap_or_else(PoisonError::into_inner);
         group.clone()
     }
@@ -143,6 +160,7 @@ impl Qos {
     pub fn join(&self, group: Option<Arc<Group>>) {
         let before = {
             let mut place = self.group.write().unwrap_or_else(PoisonError::into_inner);
+            self.has_group.store(group.is_some(), Ordering::Relaxed);
             std::mem::replace(&mut *place, group)
         };
         self.look();
@@ -162,12 +180,13 @@ impl Qos {
     }
 
     /// Requests of one more client.
-    pub(super) fn new_flow(self: &Arc<Self>) -> Flow {
+    pub(super) fn new_flow(self: &Arc<Self>, shard: Arc<Shard>) -> Flow {
         Flow {
             qos: Arc::clone(self),
             id: new_id(),
             patience: Cell::new(Patience::Waits),
             has_waited: Cell::new(false),
+            shard,
         }
     }
 
@@ -205,32 +224,64 @@ impl Flow {
                 .any(|limiter| limiter.is_full(charge.direction))
     }
 
-    /// Returns when it is the turn of a request, which holds `bytes` of memory meanwhile.
+    /// Where its requests are counted.
+    pub(super) fn shard(&self) -> &Shard {
+        &self.shard
+    }
+
+    /// Lets a request pass if it need not wait; else says where it has to.
+    pub(super) fn try_pass(&self, charge: Charge) -> std::result::Result<(), Stage> {
+        if self.patience.get() != Patience::Waits {
+            return Err(Stage::Own);
+        }
+        let passes = |limiter: &Limiter| !limiter.is_on() || limiter.try_pass(charge);
+        if !passes(&self.qos.own) {
+            return Err(Stage::Own);
+        }
+        match self.qos.group() {
+            Some(group) if !passes(&group.limiter) => Err(Stage::Group),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns when it is the turn of a request, from this stage on; it holds `bytes` of memory
+    /// meanwhile.
     ///
     /// # Errors
     /// `Refused` if the client is gone.
-    pub(super) async fn pass(&self, charge: Charge, bytes: usize) -> Result<()> {
-        for limiter in self.qos.limiters() {
-            if !limiter.is_on() {
-                continue;
-            }
-            let verdict = match self.patience.get() {
-                Patience::Leaves => Verdict::Refused,
-                Patience::Passes => {
-                    limiter.charge(charge);
-                    Verdict::Pass
-                }
-                Patience::Waits if limiter.try_pass(charge) => Verdict::Pass,
-                Patience::Waits => {
-                    self.has_waited.set(true);
-                    limiter.pass(self.party(), charge, bytes).await
-                }
-            };
-            if verdict == Verdict::Refused {
-                return Err(Error::Refused(Refusal::ShuttingDown));
-            }
+    pub(super) async fn pass(&self, from: Stage, charge: Charge, bytes: usize) -> Result<()> {
+        if from == Stage::Own {
+            self.pass_limiter(&self.qos.own, charge, bytes).await?;
         }
-        Ok(())
+        match self.qos.group() {
+            Some(group) => self.pass_limiter(&group.limiter, charge, bytes).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn pass_limiter(
+        &self,
+        limiter: &Arc<Limiter>,
+        charge: Charge,
+        bytes: usize,
+    ) -> Result<()> {
+        let verdict = match self.patience.get() {
+            _ if !limiter.is_on() => Verdict::Pass,
+            Patience::Leaves => Verdict::Refused,
+            Patience::Passes => {
+                limiter.charge(charge);
+                Verdict::Pass
+            }
+            Patience::Waits if limiter.try_pass(charge) => Verdict::Pass,
+            Patience::Waits => {
+                self.has_waited.set(true);
+                limiter.pass(self.party(), charge, bytes).await
+            }
+        };
+        match verdict {
+            Verdict::Pass => Ok(()),
+            Verdict::Refused => Err(Error::Refused(Refusal::ShuttingDown)),
+        }
     }
 
     fn settle(&self, patience: Patience, verdict: Verdict) {
