@@ -2,8 +2,8 @@
 //!
 //! A request passes the limits of its volume, then those of the volume's group. Limits count
 //! requests and bytes, of reads, writes and both; each has an average and may have a burst, as
-//! QEMU's throttle groups have ([`bucket`]). Who has to wait takes turns with the others
-//! ([`turns`]): volumes within a group, and connections within a volume. Where nothing is limited,
+//! QEMU's throttle groups have (`bucket.rs`). Who has to wait takes turns with the others
+//! (`turns.rs`): volumes within a group, and connections within a volume. Where nothing is limited,
 //! all this is one branch.
 //!
 //! Flushes are never held back, and neither is asking what is allocated. Discards and writes of
