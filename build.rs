@@ -3,9 +3,10 @@
 use std::io::Error;
 
 const FOLDER: &str = "src/control/api";
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "bitmaps.proto",
     "jobs.proto",
+    "qos.proto",
     "server.proto",
     "snapshots.proto",
     "stores.proto",

@@ -129,6 +129,9 @@ pub const CONTROL_CONNECTIONS_MAX: usize = 64;
 /// Calls that one connection to the control socket has under way. Further ones wait.
 pub const CONTROL_CALLS_MAX: usize = 64;
 
+/// Groups of exports that share limits. A further one is refused on the control socket.
+pub const QOS_GROUPS_MAX: usize = 1024;
+
 /// Jobs that run at once. A further one is refused.
 pub const JOBS_MAX: usize = 64;
 

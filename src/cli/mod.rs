@@ -11,6 +11,7 @@ mod names;
 mod offline;
 mod place;
 mod print;
+mod qos;
 mod raw;
 mod serve;
 mod snapshot;
@@ -52,6 +53,7 @@ enum Command {
     Snapshot(snapshot::SnapshotArgs),
     Bitmap(bitmap::BitmapArgs),
     Key(key::KeyCommandArgs),
+    Qos(qos::QosArgs),
     Raw(raw::RawArgs),
     Job(job::JobArgs),
     Status(status::StatusArgs),
@@ -70,6 +72,7 @@ pub fn run() -> ExitCode {
         Command::Snapshot(args) => end(snapshot::run(args)),
         Command::Bitmap(args) => end(bitmap::run(args)),
         Command::Key(args) => end(key::run(args)),
+        Command::Qos(args) => end(qos::run(args)),
         Command::Raw(args) => end(raw::run(args)),
         Command::Job(args) => end(job::run(args)),
         Command::Status(args) => end(status::run(args)),

@@ -8,6 +8,7 @@
 mod bitmaps;
 mod convert;
 mod jobs;
+mod qos;
 mod server;
 mod snapshots;
 mod status;

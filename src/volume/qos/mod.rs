@@ -29,7 +29,7 @@ use crate::base::{Error, Refusal, Result};
 pub use buckets::Direction;
 pub use limiter::Waits;
 pub use limits::{Burst, LimitWords, Limits, Measure, Rate, WrongLimit};
-pub use table::{GroupQos, NoSuchGroup, QosSettings, QosTable, VolumeQos};
+pub use table::{GroupQos, GroupStays, NoSuchGroup, QosSettings, QosTable, VolumeQos};
 
 pub(super) use buckets::Charge;
 use limiter::{Limiter, Party};

@@ -49,6 +49,15 @@ impl fmt::Display for NoSuchGroup {
 
 impl std::error::Error for NoSuchGroup {}
 
+/// Why a group is not deleted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum GroupStays {
+    /// It is not there.
+    Missing(NoSuchGroup),
+    /// This volume, and maybe others, share it.
+    Shared(String),
+}
+
 /// The limits of a volume, and what has had to wait for them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct VolumeQos {
@@ -106,12 +115,41 @@ impl QosTable {
         group.set(limits);
     }
 
-    /// What is set for `from` is from now on set for `to`, as when a volume gets another name.
+    /// Lifts all limits of the volume `name`.
+    pub fn clear(&self, name: &str) {
+        if let Some(qos) = self.lock().volumes.get(name) {
+            qos.join(None);
+            qos.set(Limits::default());
+        }
+    }
+
+    /// Deletes the group `name`.
+    ///
+    /// # Errors
+    /// If it is not there, or volumes share it.
+    pub fn remove_group(&self, name: &str) -> Result<(), GroupStays> {
+        let mut entries = self.lock();
+        let group = entries.groups.get(name);
+        let group = group.ok_or_else(|| GroupStays::Missing(NoSuchGroup(name.to_owned())))?;
+        if let Some(member) = entries.members(group).next() {
+            return Err(GroupStays::Shared(member.clone()));
+        }
+        entries.groups.remove(name);
+        Ok(())
+    }
+
+    /// What is set for `from` is from now on set for `to`, as when a volume gets another name. If
+    /// nothing is set for `from`, what is set for `to` stays, as when a volume is replaced.
     pub fn rename(&self, from: &str, to: &str) {
         let mut entries = self.lock();
-        if let Some(qos) = entries.volumes.remove(from) {
-            entries.volumes.insert(to.to_owned(), qos);
+        let Some(qos) = entries.volumes.remove(from) else {
+            return;
+        };
+        if let Some(replaced) = entries.volumes.get(to).filter(|_| !qos.is_on()) {
+            qos.join(replaced.group());
+            qos.set(replaced.limits());
         }
+        entries.volumes.insert(to.to_owned(), qos);
     }
 
     /// What is set for the volume `name`.
@@ -136,18 +174,13 @@ impl QosTable {
     /// All groups, by name.
     pub fn groups(&self) -> Vec<GroupQos> {
         let entries = self.lock();
-        let members = |group: &Arc<Group>| {
-            let shares = |qos: &Qos| qos.group().is_some_and(|its| Arc::ptr_eq(&its, group));
-            let members = entries.volumes.iter().filter(|(_, qos)| shares(qos));
-            members.map(|(name, _)| name.clone()).collect()
-        };
-        let shown = |(name, group): (&String, &Arc<Group>)| GroupQos {
-            name: name.clone(),
-            limits: group.limits(),
-            volumes: members(group),
-            waits: group.waits(),
-        };
-        entries.groups.iter().map(shown).collect()
+        let groups = entries.groups.keys();
+        groups.filter_map(|name| entries.show_group(name)).collect()
+    }
+
+    /// The group `name`.
+    pub fn show_group(&self, name: &str) -> Option<GroupQos> {
+        self.lock().show_group(name)
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
@@ -163,6 +196,22 @@ impl Entries {
             self.forget_at = FORGET_ABOVE.max(2 * self.volumes.len());
         }
         self.volumes.entry(name.to_owned()).or_default()
+    }
+
+    fn members<'a>(&'a self, group: &'a Arc<Group>) -> impl Iterator<Item = &'a String> {
+        let shares = |qos: &Qos| qos.group().is_some_and(|its| Arc::ptr_eq(&its, group));
+        let members = self.volumes.iter().filter(move |(_, qos)| shares(qos));
+        members.map(|(name, _)| name)
+    }
+
+    fn show_group(&self, name: &str) -> Option<GroupQos> {
+        let group = self.groups.get(name)?;
+        Some(GroupQos {
+            name: name.to_owned(),
+            limits: group.limits(),
+            volumes: self.members(group).cloned().collect(),
+            waits: group.waits(),
+        })
     }
 }
 
@@ -208,6 +257,10 @@ mod tests {
         assert!(!table.of("main/vm1").is_on());
         assert_eq!(table.groups()[0].volumes, ["main/vm2"]);
         assert_eq!(table.volumes().len(), 1);
+        table.rename("main/vm2.importing", "main/vm2");
+        table.of("main/vm2.importing");
+        table.rename("main/vm2.importing", "main/vm2");
+        assert_eq!(table.of("main/vm2").limits(), iops(7), "replaced");
         let wrong = QosSettings {
             limits: iops(9),
             group: Some("lead".to_owned()),
@@ -215,6 +268,13 @@ mod tests {
         let refused = table.set("main/vm2", &wrong);
         assert_eq!(refused, Err(NoSuchGroup("lead".to_owned())));
         assert_eq!(table.of("main/vm2").limits(), iops(7));
+        let shared = GroupStays::Shared("main/vm2".to_owned());
+        assert_eq!(table.remove_group("gold"), Err(shared));
+        table.clear("main/vm2");
+        assert!(!table.of("main/vm2").is_on());
+        assert_eq!(table.remove_group("gold"), Ok(()));
+        let missing = GroupStays::Missing(NoSuchGroup("gold".to_owned()));
+        assert_eq!(table.remove_group("gold"), Err(missing));
     }
 
     #[test]
