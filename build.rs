@@ -3,9 +3,10 @@
 use std::io::Error;
 
 const FOLDER: &str = "src/control/api";
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "bitmaps.proto",
     "jobs.proto",
+    "keys.proto",
     "qos.proto",
     "server.proto",
     "snapshots.proto",

@@ -1,31 +1,35 @@
-//! `bedplate key`: adds, lists and removes the keys of encrypted stores that nobody serves.
+//! `bedplate key`: adds, lists, removes and replaces what opens encrypted stores.
+//!
+//! A store that nobody serves is not opened for that: its key slots lie apart from all else.
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::keys;
 use super::offline::{StoreChoice, on_reactor};
+use super::place::{Place, ServerChoice};
 use super::print;
 use crate::backend::{self, Access, Checked};
 use crate::base::OpenError;
-use crate::codec::{Cost, Credential, Kind, SlotInfo};
+use crate::codec::{Cost, Credential};
 use crate::control::StoreName;
-use crate::store::{self, StoreError};
+use crate::control::api::proto;
+use crate::store::{self, KeyChange, NewKey, StoreError};
 
 const ADD_EXAMPLES: &str = "\
 Examples:
-  bedplate key add main --new-key-file new.key --label backup \\
-      --store main=/srv/store.img --key-file main=old.key
+  bedplate key add main --new-key-file new.key --label backup --key-file main=old.key
   bedplate key add main --new-passphrase-file /dev/fd/3 3<<<\"$words\" \\
-      --store main=/srv/store.img --key-file main=main.key";
+      --store main=/srv/store.img --key-file main=main.key      which nobody serves";
 
 const LIST_EXAMPLES: &str = "\
-Example:
-  bedplate key list main --store main=/srv/store.img";
+Examples:
+  bedplate key list main
+  bedplate key list main --store main=/srv/store.img      which nobody serves";
 
 const REMOVE_EXAMPLES: &str = "\
 Examples:
-  bedplate key remove main 0 --store main=/srv/store.img --key-file main=new.key
+  bedplate key remove main 0 --key-file main=new.key
   bedplate key remove main --all --store main=/srv/store.img --key-file main=new.key
 
 What a removed key opened it opens no more. Whoever copied the first two MiB of the store while
@@ -34,19 +38,29 @@ With --all nobody can read the store ever again, whatever the keys: that deletes
 
 const ROTATE_EXAMPLES: &str = "\
 Example:
-  bedplate key rotate main --new-key-file new.key \\
-      --store main=/srv/store.img --key-file main=old.key
+  bedplate key rotate main --new-key-file new.key --key-file main=old.key
 
-Adds the new key, then removes the one that was named. A stop in between leaves both.";
+Afterwards the new key opens the store, and the one that was named does not; a stop in between
+leaves it as it was. A server that opens the store by itself must be told of the new key.";
 
-/// Add, list and remove the keys that open an encrypted store.
+/// Add, list, remove and replace the keys that open an encrypted store.
 #[derive(Debug, Args)]
 pub(super) struct KeyCommandArgs {
     #[command(flatten)]
-    stores: StoreChoice,
+    place: KeyPlace,
 
     #[command(subcommand)]
     command: KeyCommand,
+}
+
+/// Where a store is, and what opens it.
+#[derive(Debug, Args)]
+struct KeyPlace {
+    #[command(flatten)]
+    stores: StoreChoice,
+
+    #[command(flatten)]
+    server: ServerChoice,
 }
 
 #[derive(Debug, Subcommand)]
@@ -135,7 +149,7 @@ struct RotateArgs {
 /// A key slot, as it is told.
 #[derive(Serialize)]
 struct SlotFacts {
-    slot: usize,
+    slot: u32,
     kind: String,
     label: String,
 }
@@ -143,7 +157,7 @@ struct SlotFacts {
 /// All key slots of a store.
 #[derive(Serialize)]
 struct KeyFacts {
-    cipher: &'static str,
+    cipher: String,
     keys: Vec<SlotFacts>,
 }
 
@@ -152,111 +166,151 @@ struct KeyFacts {
 /// # Errors
 /// One line that says what could not be done, why, and what to do.
 pub(super) fn run(args: KeyCommandArgs) -> Result<(), OpenError> {
-    let stores = args.stores;
-    match args.command {
-        KeyCommand::Add(args) => add(&stores, args),
-        KeyCommand::List(args) => list(&stores, args),
-        KeyCommand::Remove(args) => remove(&stores, args),
-        KeyCommand::Rotate(args) => rotate(&stores, args),
+    let place = args.place;
+    let (store, change) = match args.command {
+        KeyCommand::List(args) => return list(&place, args),
+        KeyCommand::Add(AddArgs { store, new }) => (store, KeyChange::Add(new.read()?)),
+        KeyCommand::Rotate(RotateArgs { store, new }) => (store, KeyChange::Rotate(new.read()?)),
+        KeyCommand::Remove(RemoveArgs { store, slot, .. }) => {
+            (store, slot.map_or(KeyChange::Destroy, KeyChange::Remove))
+        }
+    };
+    if let Some(slot) = place.change(&store, change)? {
+        print::line(&format!("added as key {slot}"));
     }
-}
-
-impl NewKeyArgs {
-    fn read(&self) -> Result<Credential, OpenError> {
-        let (key, passphrase) = (&self.new_key_file, &self.new_passphrase_file);
-        keys::source(key.as_deref(), passphrase.as_deref())
-            .expect("one of the two is required")
-            .read()
-    }
-}
-
-fn add(stores: &StoreChoice, args: AddArgs) -> Result<(), OpenError> {
-    let (known, new) = (demand(stores, &args.store)?, args.new.read()?);
-    with_backend(stores, &args.store, Access::Write, async move |backend| {
-        put(&backend, &known, &new, &args.new.label).await
-    })
-}
-
-async fn put(
-    backend: &Checked,
-    known: &Credential,
-    new: &Credential,
-    label: &str,
-) -> Result<(), StoreError> {
-    let slot = store::add_key(backend, known, new, label, Cost::default()).await?;
-    print::line(&format!("added as key {slot}"));
     Ok(())
 }
 
-fn list(stores: &StoreChoice, args: ListArgs) -> Result<(), OpenError> {
-    with_backend(stores, &args.store, Access::Read, async move |backend| {
-        let (cipher, slots) = store::list_keys(&backend).await?;
-        let facts = KeyFacts {
-            cipher: cipher.name(),
-            keys: slots.into_iter().map(told).collect(),
-        };
-        match args.json {
-            true => print::json(&facts),
-            false => print::line(&facts.text()),
+impl NewKeyArgs {
+    fn read(self) -> Result<NewKey, OpenError> {
+        let (key, passphrase) = (&self.new_key_file, &self.new_passphrase_file);
+        let source = keys::source(key.as_deref(), passphrase.as_deref());
+        Ok(NewKey {
+            credential: source.expect("one of the two is required").read()?,
+            label: self.label,
+            cost: Cost::default(),
+        })
+    }
+}
+
+impl KeyPlace {
+    /// Changes what opens `store`; gives the slot of a new key.
+    fn change(&self, store: &StoreName, change: KeyChange) -> Result<Option<usize>, OpenError> {
+        let known = self.known(store)?;
+        if self.stores.is_empty() {
+            let store = store.to_string();
+            return self
+                .server
+                .run(async move |place| change_there(&place, store, &known, change).await);
         }
-        Ok(())
-    })
+        self.with_backend(store, Access::Write, async move |backend| {
+            store::change_keys(&backend, &known, change).await
+        })
+    }
+
+    /// Opens what the store is on for this command alone, and does `work` with it.
+    fn with_backend<T: 'static>(
+        &self,
+        name: &StoreName,
+        access: Access,
+        work: impl AsyncFnOnce(Checked) -> Result<T, StoreError> + 'static,
+    ) -> Result<T, OpenError> {
+        let url = self.stores.find(name)?.clone();
+        on_reactor(async move {
+            let backend = backend::open(&url, access).await?;
+            work(backend)
+                .await
+                .map_err(|error| error.of(&url.to_string()))
+        })
+    }
+
+    fn known(&self, store: &StoreName) -> Result<Credential, OpenError> {
+        let missing = || {
+            let remedy = "name one that opens it now with --key-file NAME=FILE";
+            OpenError::new(store.as_str(), "no key was named", remedy)
+        };
+        self.stores.key_of(store).ok_or_else(missing)?.read()
+    }
 }
 
-fn remove(stores: &StoreChoice, args: RemoveArgs) -> Result<(), OpenError> {
-    let known = demand(stores, &args.store)?;
-    with_backend(
-        stores,
-        &args.store,
-        Access::Write,
-        async move |backend| match args.slot {
-            Some(slot) => store::remove_key(&backend, &known, slot).await,
-            None => store::destroy_keys(&backend, &known).await,
-        },
-    )
-}
-
-fn rotate(stores: &StoreChoice, args: RotateArgs) -> Result<(), OpenError> {
-    let (known, new) = (demand(stores, &args.store)?, args.new.read()?);
-    with_backend(stores, &args.store, Access::Write, async move |backend| {
-        let old = store::slot_of_key(&backend, &known).await?;
-        put(&backend, &known, &new, &args.new.label).await?;
-        store::remove_key(&backend, &new, old).await
-    })
-}
-
-/// Opens what the store is on for this command alone, and does `work` with it.
-fn with_backend(
-    stores: &StoreChoice,
-    name: &StoreName,
-    access: Access,
-    work: impl AsyncFnOnce(Checked) -> Result<(), StoreError> + 'static,
-) -> Result<(), OpenError> {
-    let url = stores.find(name)?.clone();
-    on_reactor(async move {
-        let backend = backend::open(&url, access).await?;
-        work(backend)
-            .await
-            .map_err(|error| error.of(&url.to_string()))
-    })
-}
-
-fn demand(stores: &StoreChoice, name: &StoreName) -> Result<Credential, OpenError> {
-    let missing = || {
-        let remedy = "name one that opens it now with --key-file NAME=FILE";
-        OpenError::new(name.as_str(), "no key was named", remedy)
+async fn change_there(
+    place: &Place,
+    store: String,
+    known: &Credential,
+    change: KeyChange,
+) -> Result<Option<usize>, OpenError> {
+    let known = Some(known.into());
+    let slot = match change {
+        KeyChange::Add(new) => {
+            let message = proto::AddKeyRequest {
+                store,
+                known,
+                new: Some((&new.credential).into()),
+                label: new.label,
+            };
+            place.add_key(message).await?.slot
+        }
+        KeyChange::Rotate(new) => {
+            let message = proto::RotateKeyRequest {
+                store,
+                known,
+                new: Some((&new.credential).into()),
+                label: new.label,
+            };
+            place.rotate_key(message).await?.slot
+        }
+        KeyChange::Remove(slot) => {
+            let slot = u32::try_from(slot).unwrap_or(u32::MAX);
+            let message = proto::RemoveKeyRequest { store, known, slot };
+            return place.remove_key(message).await.map(|_| None);
+        }
+        KeyChange::Destroy => {
+            let why = "a store that is served is not deleted";
+            let remedy = "close it with 'bedplate store close', and say where it is with --store";
+            return Err(OpenError::new(store, why, remedy));
+        }
     };
-    stores.key_of(name).ok_or_else(missing)?.read()
+    Ok(usize::try_from(slot).ok())
 }
 
-fn told(info: SlotInfo) -> SlotFacts {
-    SlotFacts {
-        slot: info.slot,
-        kind: match info.kind {
-            Kind::Passphrase => "passphrase".to_owned(),
-            Kind::KeyFile => "key file".to_owned(),
-        },
-        label: info.label,
+fn list(place: &KeyPlace, args: ListArgs) -> Result<(), OpenError> {
+    let store = args.store.to_string();
+    let told = match place.stores.is_empty() {
+        true => place
+            .server
+            .run(async move |place| place.list_keys(proto::ListKeysRequest { store }).await)?,
+        false => {
+            let list = async move |backend: Checked| store::list_keys(&backend).await;
+            let (cipher, slots) = place.with_backend(&args.store, Access::Read, list)?;
+            proto::ListKeysResponse {
+                cipher: cipher.name().to_owned(),
+                keys: slots.into_iter().map(Into::into).collect(),
+            }
+        }
+    };
+    let facts = KeyFacts {
+        cipher: told.cipher,
+        keys: told.keys.into_iter().map(SlotFacts::new).collect(),
+    };
+    match args.json {
+        true => print::json(&facts),
+        false => print::line(&facts.text()),
+    }
+    Ok(())
+}
+
+impl SlotFacts {
+    fn new(key: proto::Key) -> Self {
+        let kind = match key.kind() {
+            proto::key::Kind::Passphrase => "passphrase",
+            proto::key::Kind::KeyFile => "key file",
+            proto::key::Kind::Unspecified => "unknown",
+        };
+        Self {
+            slot: key.slot,
+            kind: kind.to_owned(),
+            label: key.label,
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod keys;
 mod log;
 mod names;
 mod offline;
+mod ops;
 mod place;
 mod print;
 mod qos;
@@ -23,6 +24,7 @@ mod store_check;
 mod store_facts;
 mod store_inspect;
 mod store_served;
+mod top;
 mod trees;
 mod vacancy;
 mod volume;
@@ -58,6 +60,7 @@ enum Command {
     Job(job::JobArgs),
     Status(status::StatusArgs),
     Stats(stats::StatsArgs),
+    Top(top::TopArgs),
     Bench(bench::BenchArgs),
 }
 
@@ -76,6 +79,7 @@ pub fn run() -> ExitCode {
         Command::Raw(args) => end(raw::run(args)),
         Command::Job(args) => end(job::run(args)),
         Command::Status(args) => end(status::run(args)),
+        Command::Top(args) => end(top::run(args)),
         Command::Stats(args) => end(stats::run(args)),
         Command::Bench(args) => end(bench::run(args)),
     };

@@ -18,6 +18,8 @@ use crate::control::api::proto::bitmaps_client::BitmapsClient;
 use crate::control::api::proto::bitmaps_server::Bitmaps;
 use crate::control::api::proto::jobs_client::JobsClient;
 use crate::control::api::proto::jobs_server::Jobs;
+use crate::control::api::proto::keys_client::KeysClient;
+use crate::control::api::proto::keys_server::Keys;
 use crate::control::api::proto::qos_client::QosClient;
 use crate::control::api::proto::qos_server::Qos;
 use crate::control::api::proto::server_client::ServerClient;
@@ -155,6 +157,10 @@ calls! {
     open_store: Stores StoresClient open OpenStoreRequest OpenStoreResponse;
     grow_store: Stores StoresClient grow GrowStoreRequest GrowStoreResponse;
     close_store: Stores StoresClient close CloseStoreRequest CloseStoreResponse;
+    list_keys: Keys KeysClient list ListKeysRequest ListKeysResponse;
+    add_key: Keys KeysClient add AddKeyRequest AddKeyResponse;
+    remove_key: Keys KeysClient remove RemoveKeyRequest RemoveKeyResponse;
+    rotate_key: Keys KeysClient rotate RotateKeyRequest RotateKeyResponse;
     set_qos: Qos QosClient set SetQosRequest SetQosResponse;
     set_group_qos: Qos QosClient set_group SetGroupQosRequest SetGroupQosResponse;
     clear_qos: Qos QosClient clear ClearQosRequest ClearQosResponse;
@@ -162,6 +168,7 @@ calls! {
     get_qos: Qos QosClient get GetQosRequest GetQosResponse;
     list_qos: Qos QosClient list ListQosRequest ListQosResponse;
     status: Server ServerClient status StatusRequest StatusResponse;
+    counts: Server ServerClient counts CountsRequest CountsResponse;
     write_piece: Jobs JobsClient write WriteRequest WriteResponse;
     read_piece: Jobs JobsClient read ReadRequest ReadResponse;
     extents: Jobs JobsClient extents ExtentsRequest ExtentsResponse;

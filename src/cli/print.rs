@@ -1,6 +1,7 @@
 //! What is printed: tables and facts for people, JSON for programs.
 
 use std::io::Write;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -64,6 +65,25 @@ pub(super) fn brief(bytes: u64) -> String {
     format!("{}.{}{unit}", tenths / 10, tenths % 10)
 }
 
+/// A time as briefly as people want it.
+pub(super) fn time(time: Option<Duration>) -> String {
+    let Some(time) = time else {
+        return "-".to_owned();
+    };
+    let nanos = time.as_nanos();
+    let units = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us")];
+    let fits = units.iter().find(|(size, _)| nanos >= *size);
+    match fits {
+        None => format!("{nanos} ns"),
+        // One digit behind the point, where there is only one before it.
+        Some((size, unit)) if nanos < 10 * size => {
+            let tenths = nanos * 10 / size;
+            format!("{}.{} {unit}", tenths / 10, tenths % 10)
+        }
+        Some((size, unit)) => format!("{} {unit}", nanos / size),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,6 +103,21 @@ mod tests {
     fn facts_stand_in_two_columns() {
         let list = [("size", "1G".to_owned()), ("created", "now".to_owned())];
         assert_eq!(facts(&list), "size     1G\ncreated  now");
+    }
+
+    #[test]
+    fn times_are_brief() {
+        for (nanos, text) in [
+            (0, "0 ns"),
+            (999, "999 ns"),
+            (1_500, "1.5 us"),
+            (16_384, "16 us"),
+            (1_048_576, "1.0 ms"),
+            (17_179_869_184, "17 s"),
+        ] {
+            assert_eq!(time(Some(Duration::from_nanos(nanos))), text);
+        }
+        assert_eq!(time(None), "-");
     }
 
     #[test]

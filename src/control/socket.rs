@@ -21,6 +21,7 @@ use tonic::{Request, Status};
 use super::api::Api;
 use super::api::proto::bitmaps_server::BitmapsServer;
 use super::api::proto::jobs_server::JobsServer;
+use super::api::proto::keys_server::KeysServer;
 use super::api::proto::qos_server::QosServer;
 use super::api::proto::server_server::ServerServer;
 use super::api::proto::snapshots_server::SnapshotsServer;
@@ -114,6 +115,7 @@ async fn serve(socket: UnixListener, api: Api, asked_to_stop: oneshot::Receiver<
         .add_service(VolumesServer::with_interceptor(api.clone(), Doorkeeper))
         .add_service(SnapshotsServer::with_interceptor(api.clone(), Doorkeeper))
         .add_service(BitmapsServer::with_interceptor(api.clone(), Doorkeeper))
+        .add_service(KeysServer::with_interceptor(api.clone(), Doorkeeper))
         .add_service(QosServer::with_interceptor(api.clone(), Doorkeeper))
         .add_service(StoresServer::with_interceptor(api.clone(), Doorkeeper))
         .add_service(JobsServer::with_interceptor(api.clone(), Doorkeeper))

@@ -123,6 +123,11 @@ pub fn wall_clock() -> u64 {
     })
 }
 
+/// The CPU time that this process has used.
+pub fn cpu_time() -> Duration {
+    timer::cpu_time()
+}
+
 /// 64 random bits: from the kernel, or in a simulation from its seed.
 pub fn random_u64() -> u64 {
     CURRENT.with_borrow(|current| match current.as_deref() {

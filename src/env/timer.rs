@@ -47,6 +47,12 @@ impl Sub for Instant {
     }
 }
 
+/// The CPU time of all threads of this process.
+pub(super) fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.try_into().unwrap_or_default()
+}
+
 /// The kernel's monotonic clock.
 pub(super) fn monotonic() -> Instant {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);

@@ -1,12 +1,41 @@
-//! The key slots of a store that nobody serves: what `bedplate key` does.
+//! The key slots of a store, whether it is open or not: what `bedplate key` does.
+//!
+//! They lie apart from everything else, and nothing but this writes them after a store was made.
+//! Whoever changes them twice at once loses one of the changes: see to it that nobody does.
 
+use super::Store;
 use super::error::StoreError;
 use super::find::{newest_superblock, read_slots};
 use super::unlock::{random_bytes, read_key_slots, write_key_slots};
 use crate::backend::Checked;
 use crate::codec::{Cipher, Cost, Credential, KeySlots, SlotInfo};
+use crate::env;
 
-/// What the key slots of a store are, and how it is encrypted.
+/// What is to become of the key slots of a store.
+#[derive(Debug)]
+pub enum KeyChange {
+    /// One more key opens it.
+    Add(NewKey),
+    /// What is in this slot opens it no more. Whoever has seen the master key still can read.
+    Remove(usize),
+    /// The new key opens it, and the one that was known does not any more.
+    Rotate(NewKey),
+    /// Nothing opens it any more: nobody can ever read it again.
+    Destroy,
+}
+
+/// A key for a free slot.
+#[derive(Debug)]
+pub struct NewKey {
+    /// The key.
+    pub credential: Credential,
+    /// What it is called in lists.
+    pub label: String,
+    /// What a passphrase costs whoever tries one.
+    pub cost: Cost,
+}
+
+/// What the key slots of the store on `backend` are, and how it is encrypted.
 ///
 /// # Errors
 /// If it is not encrypted, or neither copy of the slots is in order.
@@ -15,58 +44,83 @@ pub async fn list_keys(backend: &Checked) -> Result<(Cipher, Vec<SlotInfo>), Sto
     Ok((cipher, slots.list()))
 }
 
-/// Puts `new` into a free slot; gives which.
+/// Changes the key slots of the store on `backend`, all or nothing; gives the slot of the new key.
 ///
 /// # Errors
-/// If `known` does not open the store, or no slot is free.
-pub async fn add_key(
+/// If `known` does not open the store: only who could read it may do that here. If no slot is free,
+/// there is nothing in a slot that is to be emptied, or it is the last one.
+pub async fn change_keys(
     backend: &Checked,
     known: &Credential,
-    new: &Credential,
-    label: &str,
-    cost: Cost,
-) -> Result<usize, StoreError> {
+    change: KeyChange,
+) -> Result<Option<usize>, StoreError> {
     let (_, mut slots) = slots_of(backend).await?;
-    let master = slots.unlock(known)?;
-    let slot = slots.add(&master, new, label, cost, random_bytes())?;
+    let known = known.copy();
+    // A passphrase takes a second, in which the disks of this reactor would stand still.
+    let (slots, added) = env::blocking(move || {
+        let added = slots.change(&known, change)?;
+        Ok::<_, StoreError>((slots, added))
+    })
+    .await?;
     write_key_slots(backend, &slots).await?;
-    Ok(slot)
+    Ok(added)
 }
 
-/// Empties a slot. What was in it opens the store no more; who has seen the master key still can
-/// read what there is.
-///
-/// # Errors
-/// If `known` does not open the store, if there is nothing in the slot, or if it is the last one.
-pub async fn remove_key(
-    backend: &Checked,
-    known: &Credential,
-    slot: usize,
-) -> Result<(), StoreError> {
-    let (_, mut slots) = slots_of(backend).await?;
-    slots.unlock(known)?;
-    slots.remove(slot)?;
-    write_key_slots(backend, &slots).await
+impl Store {
+    /// What the key slots of the store are, and how it is encrypted.
+    ///
+    /// # Errors
+    /// As [`list_keys`].
+    pub async fn list_keys(&self) -> Result<(Cipher, Vec<SlotInfo>), StoreError> {
+        list_keys(&self.shell.backend).await
+    }
+
+    /// Changes the key slots of the store. It stays open, whatever opens it later.
+    ///
+    /// # Errors
+    /// As [`change_keys`].
+    pub async fn change_keys(
+        &self,
+        known: &Credential,
+        change: KeyChange,
+    ) -> Result<Option<usize>, StoreError> {
+        change_keys(&self.shell.backend, known, change).await
+    }
 }
 
-/// The slot that a key opens.
-///
-/// # Errors
-/// If it opens none.
-pub async fn slot_of_key(backend: &Checked, known: &Credential) -> Result<usize, StoreError> {
-    let (_, slots) = slots_of(backend).await?;
-    Ok(slots.unlock_slot(known)?.0)
-}
-
-/// Empties all slots: nobody can ever read the store again.
-///
-/// # Errors
-/// If `known` does not open the store: only who could read it may do that here.
-pub async fn destroy_keys(backend: &Checked, known: &Credential) -> Result<(), StoreError> {
-    let (_, mut slots) = slots_of(backend).await?;
-    slots.unlock(known)?;
-    slots.destroy();
-    write_key_slots(backend, &slots).await
+impl KeySlots {
+    fn change(
+        &mut self,
+        known: &Credential,
+        change: KeyChange,
+    ) -> Result<Option<usize>, StoreError> {
+        let (old, master) = self.unlock_slot(known)?;
+        let add = |slots: &mut Self, new: NewKey| {
+            slots.add(
+                &master,
+                &new.credential,
+                &new.label,
+                new.cost,
+                random_bytes(),
+            )
+        };
+        match change {
+            KeyChange::Add(new) => Ok(Some(add(self, new)?)),
+            KeyChange::Remove(slot) => {
+                self.remove(slot)?;
+                Ok(None)
+            }
+            KeyChange::Rotate(new) => {
+                let added = add(self, new)?;
+                self.remove(old)?;
+                Ok(Some(added))
+            }
+            KeyChange::Destroy => {
+                self.destroy();
+                Ok(None)
+            }
+        }
+    }
 }
 
 async fn slots_of(backend: &Checked) -> Result<(Cipher, KeySlots), StoreError> {

@@ -41,7 +41,7 @@ pub use create::{Creation, Encryption, create};
 pub use disk::Disk;
 pub use error::StoreError;
 pub use format::root::{Compression, Dedup, Properties, TreeKind};
-pub use keys::{add_key, destroy_keys, list_keys, remove_key, slot_of_key};
+pub use keys::{KeyChange, NewKey, change_keys, list_keys};
 pub use names::{BitmapName, TreeName};
 #[cfg(debug_assertions)]
 #[doc(hidden)]

@@ -6,7 +6,7 @@ use tonic::Status;
 
 use super::proto;
 use crate::store::{Compression, Dedup, Properties, StoreError, TreeInfo, TreeKind};
-use crate::volume::{Served, UserCount};
+use crate::volume::{OpCounts, OpKind, Served, UserCount};
 
 /// Makes `properties` what `wanted` says; what that leaves out stays as it is.
 ///
@@ -112,8 +112,13 @@ fn volume(served: &Served, users: &BTreeMap<String, UserCount>, tree: &TreeInfo)
 /// What is told about a store.
 pub(super) fn store(served: &Served) -> proto::Store {
     let store = served.store();
-    let (shape, usage, traffic, trees) =
-        (store.shape(), store.usage(), store.traffic(), store.list());
+    let (shape, usage, traffic, counts, trees) = (
+        store.shape(),
+        store.usage(),
+        store.traffic(),
+        store.counts(),
+        store.list(),
+    );
     let volumes = trees.iter().filter(|tree| tree.kind == TreeKind::Volume);
     let volumes = volumes.count();
     proto::Store {
@@ -143,6 +148,35 @@ pub(super) fn store(served: &Served) -> proto::Store {
             passes: traffic.passes,
         }),
         problem: problem(served).unwrap_or_default(),
+        activity: Some(proto::Activity {
+            checkpoints: counts.checkpoints,
+            cache_hits: counts.cache_hits,
+            cache_misses: counts.cache_misses,
+            log_stalls: counts.stalls.log,
+            checkpoint_stalls: counts.stalls.checkpoint,
+            space_stalls: counts.stalls.space,
+            operation_stalls: counts.stalls.operation,
+        }),
+    }
+}
+
+/// What is told about the requests of one kind.
+pub(super) fn op(kind: OpKind, counts: &OpCounts) -> proto::OpCounts {
+    use proto::op_counts::Kind;
+    let kind = match kind {
+        OpKind::Read => Kind::Read,
+        OpKind::Write => Kind::Write,
+        OpKind::WriteZeroes => Kind::WriteZeroes,
+        OpKind::Discard => Kind::Discard,
+        OpKind::Flush => Kind::Flush,
+        OpKind::Other => Kind::Other,
+    };
+    proto::OpCounts {
+        kind: kind.into(),
+        bytes: counts.bytes,
+        errors: counts.errors,
+        latency: counts.latency_ns,
+        latencies: counts.latency.to_vec(),
     }
 }
 

@@ -8,6 +8,7 @@
 mod bitmaps;
 mod convert;
 mod jobs;
+mod keys;
 mod qos;
 mod server;
 mod snapshots;
@@ -51,6 +52,8 @@ struct Inner {
     /// How clients come in; a command that works on a store by itself has none.
     door: Option<Door>,
     jobs: Arc<Jobs>,
+    /// Held by who changes keys.
+    key_turn: Arc<tokio::sync::Mutex<()>>,
     started: u64,
 }
 
@@ -69,6 +72,7 @@ impl Api {
             reactor,
             door,
             jobs: Arc::default(),
+            key_turn: Arc::default(),
             started: env::wall_clock(),
         }))
     }
