@@ -6,13 +6,15 @@ use serde::Serialize;
 use super::place::PlaceChoice;
 use super::{date, print};
 use crate::base::OpenError;
+use crate::base::size;
+use crate::control::BitmapTarget;
 use crate::control::api::proto;
-use crate::control::{BitmapPath, TreePath};
 
 const CREATE_EXAMPLES: &str = "\
 Examples:
   bedplate bitmap create main/vm1:daily
   bedplate bitmap create main/vm1:daily --store main=/srv/store.img     which nobody serves
+  bedplate bitmap create legacy:daily                                   of a raw disk
   nbdinfo --map=qemu:dirty-bitmap:daily 'nbd+unix:///main/vm1?socket=/run/bedplate/nbd.sock'
       what has changed since
 
@@ -33,7 +35,9 @@ Example:
 
 /// Make, list, clear and delete dirty bitmaps, which tell what of a volume has changed.
 ///
-/// A bitmap survives crashes, costs writes nothing, keeps no old data, and is exact at 4 KiB.
+/// A bitmap survives crashes, costs writes nothing, keeps no old data, and is exact at 4 KiB. A raw
+/// disk has bitmaps if the config file names a file for them; they are exact at 64 KiB, and the
+/// first write to each 64 KiB waits for that file.
 #[derive(Debug, Args)]
 pub(super) struct BitmapArgs {
     #[command(flatten)]
@@ -59,18 +63,18 @@ enum BitmapCommand {
 
 #[derive(Debug, Args)]
 struct OneArgs {
-    /// The volume, and what the bitmap is called.
-    #[arg(value_name = "STORE/VOL:NAME", value_parser = BitmapPath::parse)]
-    bitmap: BitmapPath,
+    /// The volume or raw disk, and what the bitmap is called.
+    #[arg(value_name = "STORE/VOL:NAME|EXPORT:NAME", value_parser = BitmapTarget::parse)]
+    bitmap: BitmapTarget,
 }
 
-/// List the bitmaps of a volume.
+/// List the bitmaps of a volume or a raw disk.
 #[derive(Debug, Args)]
 #[command(after_help = LIST_EXAMPLES)]
 struct ListArgs {
-    /// The volume.
-    #[arg(value_name = "STORE/VOL", value_parser = TreePath::parse_volume)]
-    volume: TreePath,
+    /// The volume or raw disk.
+    #[arg(value_name = "STORE/VOL|EXPORT", value_parser = BitmapTarget::parse_volume)]
+    volume: BitmapTarget,
 
     /// Print a JSON array.
     #[arg(long)]
@@ -84,6 +88,8 @@ struct BitmapFacts {
     name: String,
     /// ISO 8601, in UTC.
     since: String,
+    /// What is told apart, in bytes.
+    granularity: u64,
     /// Whether it was given up for lack of space, so that everything counts as changed.
     given_up: bool,
 }
@@ -98,7 +104,7 @@ pub(super) fn run(args: BitmapArgs) -> Result<(), OpenError> {
         BitmapCommand::Create(OneArgs { bitmap }) => {
             let name = bitmap.to_string();
             let message = proto::CreateBitmapRequest { name };
-            place.run(Some(&bitmap.store), async move |place| {
+            place.run(bitmap.store.as_ref(), async move |place| {
                 place.create_bitmap(message).await.map(drop)
             })
         }
@@ -106,14 +112,14 @@ pub(super) fn run(args: BitmapArgs) -> Result<(), OpenError> {
         BitmapCommand::Clear(OneArgs { bitmap }) => {
             let name = bitmap.to_string();
             let message = proto::ClearBitmapRequest { name };
-            place.run(Some(&bitmap.store), async move |place| {
+            place.run(bitmap.store.as_ref(), async move |place| {
                 place.clear_bitmap(message).await.map(drop)
             })
         }
         BitmapCommand::Delete(OneArgs { bitmap }) => {
             let name = bitmap.to_string();
             let message = proto::DeleteBitmapRequest { name };
-            place.run(Some(&bitmap.store), async move |place| {
+            place.run(bitmap.store.as_ref(), async move |place| {
                 place.delete_bitmap(message).await.map(drop)
             })
         }
@@ -122,13 +128,14 @@ pub(super) fn run(args: BitmapArgs) -> Result<(), OpenError> {
 
 fn list(place: &PlaceChoice, args: ListArgs) -> Result<(), OpenError> {
     let volume = args.volume.to_string();
-    let found = place.run(Some(&args.volume.store), async move |place| {
+    let found = place.run(args.volume.store.as_ref(), async move |place| {
         let message = proto::ListBitmapsRequest { volume };
         Ok(place.list_bitmaps(message).await?.bitmaps)
     })?;
     let told = found.into_iter().map(|bitmap| BitmapFacts {
         name: bitmap.name,
         since: date::utc(bitmap.since),
+        granularity: bitmap.granularity,
         given_up: bitmap.given_up,
     });
     let found: Vec<_> = told.collect();
@@ -138,10 +145,10 @@ fn list(place: &PlaceChoice, args: ListArgs) -> Result<(), OpenError> {
     }
     let cells = |facts: BitmapFacts| {
         let tells = match facts.given_up {
-            true => "everything: it was given up for lack of space",
-            false => "4K",
+            true => "everything: it was given up for lack of space".to_owned(),
+            false => size::format(facts.granularity),
         };
-        [facts.name, facts.since, tells.to_owned()]
+        [facts.name, facts.since, tells]
     };
     let rows: Vec<_> = found.into_iter().map(cells).collect();
     print::line(&print::table(["NAME", "SINCE", "TELLS"], &rows));

@@ -50,6 +50,7 @@ Config file (TOML); what the command line says is added, and wins:
   description = \"what people are told\"
   key_file = \"/etc/bedplate/disk.key\"        # or passphrase_file: exports what is encrypted
                                               # behind a LUKS header, as is without
+  bitmaps = \"/srv/disk.bitmaps\"              # remembers what changes: see 'bedplate bitmap'
   [qos.\"main/vm1\"]                           # how much clients may use of an export
   iops = 1000                                 # requests a second; read_iops, write_iops too
   bps = \"100M\"                               # bytes a second; read_bps, write_bps too

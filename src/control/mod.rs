@@ -27,4 +27,4 @@ pub use settings::{
 pub use socket::default_control_path;
 pub use store_name::StoreName;
 pub use stores::{close_stores, open_store};
-pub use tree_path::{BitmapPath, TreePath};
+pub use tree_path::{BitmapPath, BitmapTarget, TreePath};

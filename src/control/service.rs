@@ -12,12 +12,13 @@ use super::settings::{ControlSettings, RawSettings, Settings};
 use super::socket::ControlSocket;
 use super::{ExportName, metrics, stores};
 use crate::backend;
+use crate::backend::Location;
 use crate::base::OpenError;
 use crate::env::{Address, Handle, Listener, Runtime};
 use crate::frontend::nbd::proto::TlsPolicy;
 use crate::frontend::nbd::{Server, TlsServer};
 use crate::volume::qos::QosTable;
-use crate::volume::{Access, Catalog, Disk, RawDisk, Volume, open_luks};
+use crate::volume::{Access, Catalog, Disk, RawDisk, Tracker, Volume, open_luks};
 
 /// A server at work.
 #[derive(Debug)]
@@ -248,12 +249,31 @@ fn open_raw(reactor: &Handle, name: &ExportName, raw: &RawSettings) -> Result<Vo
         "" => format!("raw {}", raw.location),
         text => text.to_owned(),
     };
-    Ok(Volume::new(
-        name.as_str().to_owned(),
-        description,
-        access,
-        disk,
-    ))
+    let tracker = match &raw.bitmaps {
+        Some(location) => Some(open_tracker(reactor, location.clone(), disk.size())?),
+        None => None,
+    };
+    let volume = Volume::new(name.as_str().to_owned(), description, access, disk);
+    Ok(match tracker {
+        Some(tracker) => volume.tracked_by(tracker),
+        None => volume,
+    })
+}
+
+/// Opens what tells of the changes of a disk of `disk_bytes`, and makes it if there is none.
+fn open_tracker(
+    reactor: &Handle,
+    location: Location,
+    disk_bytes: u64,
+) -> Result<Arc<Tracker>, OpenError> {
+    run_on(reactor, move || async move {
+        let bytes = Tracker::file_bytes(disk_bytes);
+        backend::make(&location, Some(bytes)).await?;
+        backend::grow(&location, bytes).await?;
+        let file = backend::open(&location, backend::Access::Write).await?;
+        let tracker = Tracker::open(file, disk_bytes).await;
+        tracker.map_err(|error| error.of(&location.to_string()))
+    })
 }
 
 fn start_runtime(threads: Option<usize>) -> Result<Runtime, OpenError> {

@@ -79,6 +79,8 @@ pub struct RawSettings {
     pub description: String,
     /// Where the key of its LUKS header is, if what is behind that is to be exported.
     pub key: Option<KeySource>,
+    /// Where to remember what of it changes, if it is to have bitmaps.
+    pub bitmaps: Option<Location>,
 }
 
 #[derive(Deserialize)]
@@ -131,6 +133,7 @@ struct FileRaw {
     description: String,
     key_file: Option<PathBuf>,
     passphrase_file: Option<PathBuf>,
+    bitmaps: Option<String>,
 }
 
 const REMEDY: &str = "see 'bedplate serve --help' for the keys";
@@ -180,13 +183,7 @@ impl Settings {
         for (name, raw) in file.raw {
             let key = format!("raw.{name}");
             let name = ExportName::new(&name).map_err(|why| Wrong::new(&key, why))?;
-            let raw = RawSettings {
-                location: check_url(&raw.url, &key)?,
-                read_only: raw.read_only,
-                description: raw.description,
-                key: check_key(raw.key_file, raw.passphrase_file, &key)?,
-            };
-            settings.raw.insert(name, raw);
+            settings.raw.insert(name, raw.check(&key)?);
         }
         settings.take_limits(file.group, file.qos)?;
         Ok(settings)
@@ -237,13 +234,33 @@ impl RawSettings {
             read_only: false,
             description: String::new(),
             key: None,
+            bitmaps: None,
         }
+    }
+}
+
+impl FileRaw {
+    fn check(self, key: &str) -> Result<RawSettings, Wrong> {
+        let bitmaps = self.bitmaps.as_deref();
+        if bitmaps.is_some() && self.read_only {
+            let why = "nothing changes on a disk that is only read";
+            return Err(Wrong::new(format!("{key}.bitmaps"), why));
+        }
+        Ok(RawSettings {
+            location: check_url(&self.url, &format!("{key}.url"))?,
+            read_only: self.read_only,
+            description: self.description,
+            key: check_key(self.key_file, self.passphrase_file, key)?,
+            bitmaps: bitmaps
+                .map(|url| check_url(url, &format!("{key}.bitmaps")))
+                .transpose()?,
+        })
     }
 }
 
 impl FileStore {
     fn check(self, key: &str) -> Result<StoreSettings, Wrong> {
-        let mut settings = StoreSettings::new(check_url(&self.url, key)?);
+        let mut settings = StoreSettings::new(check_url(&self.url, &format!("{key}.url"))?);
         settings.key = check_key(self.key_file, self.passphrase_file, key)?;
         let Tuning {
             leaf_cache,
@@ -284,7 +301,7 @@ fn check_key(
 }
 
 fn check_url(url: &str, key: &str) -> Result<Location, Wrong> {
-    let wrong = |error: OpenError| Wrong::new(format!("{key}.url"), error.to_string());
+    let wrong = |error: OpenError| Wrong::new(key, error.to_string());
     Location::parse(url).map_err(wrong)
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::StoreName;
+use super::{ExportName, StoreName};
 use crate::store::{BitmapName, TreeName};
 
 /// A volume or snapshot of a store: `STORE/VOL` or `STORE/VOL@SNAP`.
@@ -90,6 +90,54 @@ impl BitmapPath {
 impl fmt::Display for BitmapPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.store, self.bitmap)
+    }
+}
+
+/// Something that has bitmaps, or one of them, as people name it: of a volume, or of a raw disk.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BitmapTarget {
+    /// The store of the volume; `None` for a raw disk.
+    pub store: Option<StoreName>,
+    text: String,
+}
+
+impl BitmapTarget {
+    /// Reads `STORE/VOL:NAME`, or `EXPORT:NAME` of a raw disk.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let of_volume = match BitmapPath::parse(text) {
+            Ok(path) => return Ok(Self::new(Some(path.store), text)),
+            Err(why) => why,
+        };
+        let (export, bitmap) = text.rsplit_once(':').ok_or(of_volume)?;
+        ExportName::new(export)?;
+        let checked = BitmapName::new("disk", bitmap);
+        checked.map_err(|error| error.to_string())?;
+        Ok(Self::new(None, text))
+    }
+
+    /// Reads `STORE/VOL`, or the name of a raw disk.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with it.
+    pub fn parse_volume(text: &str) -> Result<Self, String> {
+        match TreePath::parse_volume(text) {
+            Ok(path) => Ok(Self::new(Some(path.store), text)),
+            Err(_) => ExportName::new(text).map(|_| Self::new(None, text)),
+        }
+    }
+
+    fn new(store: Option<StoreName>, text: &str) -> Self {
+        let text = text.to_owned();
+        Self { store, text }
+    }
+}
+
+impl fmt::Display for BitmapTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use io_uring::opcode;
 use rustix::net::sockopt;
@@ -70,7 +71,8 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens at `address`. A unix socket that a dead server left behind is replaced.
+    /// Listens at `address`. A unix socket that a dead server left behind is replaced. Blocks for
+    /// up to two seconds while somebody else listens there: it may be one that was just killed.
     ///
     /// # Errors
     /// If the address cannot be used; the error names it.
@@ -99,10 +101,7 @@ impl Listener {
                 remedy,
             )
         };
-        if let Address::Unix(path) = address {
-            remove_stale(path);
-        }
-        let socket = bind_socket(address, readers).map_err(fail)?;
+        let socket = bind_patiently(address, readers).map_err(fail)?;
         let address = match address {
             // Port 0 means any; say which it became.
             Address::Tcp(_) => Address::Tcp(local_address(&socket).map_err(fail)?),
@@ -361,6 +360,30 @@ fn remove_stale(path: &std::path::Path) {
     if is_socket && dead() {
         let _ = std::fs::remove_file(path);
     }
+}
+
+/// How often an address is tried that is in use, and how long it is waited between: two seconds in
+/// all. The kernel closes the sockets of a process that was killed when the last of its I/O has
+/// ended, a moment after the process is gone; whoever starts it again should not be told that it is
+/// still there.
+const BIND_TRIES: u32 = 100;
+const BIND_PAUSE: Duration = Duration::from_millis(20);
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "nothing is served before there is an address"
+)]
+fn bind_patiently(address: &Address, readers: Readers) -> rustix::io::Result<OwnedFd> {
+    for _ in 1..BIND_TRIES {
+        if let Address::Unix(path) = address {
+            remove_stale(path);
+        }
+        match bind_socket(address, readers) {
+            Err(rustix::io::Errno::ADDRINUSE) => std::thread::sleep(BIND_PAUSE),
+            done => return done,
+        }
+    }
+    bind_socket(address, readers)
 }
 
 fn new_socket(address: &Address) -> rustix::io::Result<OwnedFd> {

@@ -14,8 +14,10 @@ mod range_lock;
 mod raw;
 mod served;
 mod stored;
+mod tracker;
 mod users;
 
+use std::result;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::base::limits::PAYLOAD_BYTES_MAX;
@@ -24,6 +26,7 @@ use crate::base::{
     StatusRun, ZeroMode,
 };
 use crate::env;
+use crate::store::StoreError;
 
 pub use catalog::Catalog;
 pub use disk::Disk;
@@ -35,6 +38,7 @@ pub use qos::{Flow, Qos};
 pub use raw::RawDisk;
 pub use served::Served;
 pub use stored::StoredDisk;
+pub use tracker::{REGION_BYTES, TrackedBitmap, Tracker};
 pub use users::{Purpose, UserCount};
 
 use complaints::Complaints;
@@ -54,6 +58,8 @@ pub struct Volume {
     qos: Arc<Qos>,
     users: Users,
     meter: Arc<Meter>,
+    /// Tells what has changed, if somebody wants to know and the disk does not tell by itself.
+    tracker: Option<Arc<Tracker>>,
 }
 
 /// What clients may do with a volume.
@@ -86,7 +92,15 @@ impl Volume {
             qos: Arc::default(),
             users: Users::default(),
             meter: Arc::default(),
+            tracker: None,
         }
+    }
+
+    /// The same, whose changes `tracker` tells of.
+    #[must_use]
+    pub fn tracked_by(self, tracker: Arc<Tracker>) -> Self {
+        let tracker = Some(tracker);
+        Self { tracker, ..self }
     }
 
     /// The same, of which clients may use as much as `qos` lets them.
@@ -203,6 +217,15 @@ impl Volume {
                 None => Ok(()),
             };
             let done = |()| Answer::Done;
+            let (result, _noted) = match (&self.tracker, changed_by(&request.op)) {
+                (Some(tracker), Some(at)) if result.is_ok() => {
+                    match Box::pin(tracker.note(at)).await {
+                        Ok(noted) => (Ok(()), Some(noted)),
+                        Err(error) => (Err(error), None),
+                    }
+                }
+                _ => (result, None),
+            };
             let result = match request.op {
                 _ if result.is_err() => result.map(done),
                 Op::Read { at } => self.disk.read(at).await.map(Answer::Data),
@@ -285,7 +308,35 @@ impl Volume {
 
     /// The bitmaps that tell what has changed, by name.
     pub fn bitmaps(&self) -> Vec<(String, Mark)> {
-        self.disk.bitmaps()
+        let Some(tracker) = &self.tracker else {
+            return self.disk.bitmaps();
+        };
+        let bitmaps = tracker.bitmaps().into_iter();
+        bitmaps
+            .map(|bitmap| (bitmap.name, Mark(bitmap.era)))
+            .collect()
+    }
+
+    /// Has the tracker's bitmap `name`, a new one or one that there is, tell what changes from now
+    /// on. What was changed before survives a power loss when this returns: what a backup reads
+    /// then cannot be taken back.
+    ///
+    /// # Errors
+    /// As [`Tracker::begin_bitmap`], `Invalid` without a tracker, or as the backend's flush.
+    pub async fn begin_bitmap(&self, name: &str, is_new: bool) -> result::Result<(), StoreError> {
+        let Some(tracker) = &self.tracker else {
+            let why = "nothing tells of its changes";
+            return Err(StoreError::Invalid(why.to_owned()));
+        };
+        tracker
+            .begin_bitmap(name, env::wall_clock(), is_new)
+            .await?;
+        Ok(self.flush().await?)
+    }
+
+    /// What tells of its changes, if the disk does not tell by itself.
+    pub fn tracker(&self) -> Option<&Arc<Tracker>> {
+        self.tracker.as_ref()
     }
 
     async fn status(
@@ -296,7 +347,10 @@ impl Volume {
     ) -> Result<Vec<Vec<StatusRun>>> {
         let mut all = Vec::with_capacity(aspects.len());
         for aspect in aspects {
-            all.push(self.disk.status_of(at, runs_max, aspect).await?);
+            all.push(match (&self.tracker, aspect) {
+                (Some(tracker), Aspect::Changes(mark)) => tracker.changes(mark, at, runs_max),
+                _ => self.disk.status_of(at, runs_max, aspect).await?,
+            });
         }
         Ok(all)
     }
@@ -357,6 +411,17 @@ impl Volume {
             from = to;
         }
         Ok(())
+    }
+}
+
+/// What of a disk a request changes.
+fn changed_by(op: &Op) -> Option<Extent> {
+    match op {
+        Op::Write { offset, data, .. } => {
+            Some(Extent::between(*offset, *offset + data.len() as u64))
+        }
+        Op::Discard { at, .. } | Op::WriteZeroes { at, .. } => Some(*at),
+        Op::Read { .. } | Op::Cache { .. } | Op::Status { .. } | Op::Flush => None,
     }
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What opens a store is added, listed, replaced and removed while the store is served, also by several
-# at once, and counts when it is opened the next time.
+# What opens a store is added, listed, replaced and removed while the store is served, also by
+# several at once, and counts when it is opened the next time.
 set -euo pipefail
 source "$CLIENTS/lib.sh"
 
@@ -20,7 +20,8 @@ echo 'open sesame' >words
 serve --store main=store.img --key-file main=first.key --raw 'legacy=mem:1M'
 first=(--key-file main=first.key)
 
-expect_equal '["aes-256-xts","key file"]' "$(key list main --json | jq -c '[.cipher, .keys[].kind]')"
+expect_equal '["aes-256-xts","key file"]' \
+    "$(key list main --json | jq -c '[.cipher, .keys[].kind]')"
 expect_equal 'added as key 1' \
     "$(key add main "${first[@]}" --new-passphrase-file words --label people)"
 refuse 1 'main: .*no key slot opens' key add main --key-file main=second.key \

@@ -36,7 +36,8 @@ load main/vm1
 waited=$(qos show --json | jq '.groups[0].waited')
 ((waited > 0)) || fail "the group did not wait"
 qos show >show.txt
-grep -qE '^gold +write_iops 150 +legacy main/vm1 +[0-9]+ requests' show.txt || fail "$(cat show.txt)"
+grep -qE '^gold +write_iops 150 +legacy main/vm1 +[0-9]+ requests' show.txt ||
+    fail "$(cat show.txt)"
 
 # Limits follow a volume to its new name, and stay where a volume is replaced.
 "$BEDPLATE" volume rename main/vm1 vm3

@@ -27,3 +27,4 @@ mod store_proof;
 mod store_words;
 mod stored_disk;
 mod tidy;
+mod tracker;

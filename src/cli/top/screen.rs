@@ -174,7 +174,8 @@ fn draw_stores(stores: &[StoreRates], frame: &mut Frame<'_>, area: Rect) {
 }
 
 fn store_row(store: &StoreRates) -> Row<'static> {
-    let percent = |share: Option<u64>| share.map_or("-".to_owned(), |share| format!("{share} %"));
+    let percent =
+        |share: Option<u64>| share.map_or_else(|| "-".to_owned(), |share| format!("{share} %"));
     let name = match store.problem.is_empty() {
         true => Cell::from(store.name.clone()),
         false => Cell::from(format!("{}: {}", store.name, store.problem)).red(),
@@ -237,7 +238,8 @@ mod tests {
         terminal.draw(|frame| draw(view, frame)).expect("drawn");
         let buffer = terminal.backend().buffer();
         let cells = buffer.content().chunks(usize::from(width));
-        let text = |row: &[ratatui::buffer::Cell]| row.iter().map(|cell| cell.symbol()).collect();
+        let text =
+            |row: &[ratatui::buffer::Cell]| row.iter().map(ratatui::buffer::Cell::symbol).collect();
         cells
             .map(text)
             .map(|line: String| line.trim_end().to_owned())

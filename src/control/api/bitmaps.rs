@@ -12,6 +12,7 @@ use crate::base;
 use crate::control::BitmapPath;
 use crate::store::format::BLOCK;
 use crate::store::{Store, StoreError};
+use crate::volume::{REGION_BYTES, Tracker, Volume};
 
 /// Runs of changed and unchanged blocks that one call tells of.
 const RUNS: usize = 4096;
@@ -26,7 +27,10 @@ impl Bitmaps for Api {
         let create = |store: Arc<Store>, path: BitmapPath| async move {
             store.create_bitmap(&path.bitmap).await
         };
-        self.change(name, create).await?;
+        match self.raw_bitmap(&name)? {
+            Some(bitmap) => self.begin_raw(name, bitmap, true).await?,
+            None => self.change(name, create).await?,
+        }
         Ok(Response::new(proto::CreateBitmapResponse {}))
     }
 
@@ -35,6 +39,16 @@ impl Bitmaps for Api {
         request: Request<proto::ListBitmapsRequest>,
     ) -> Answer<proto::ListBitmapsResponse> {
         let name = request.into_inner().volume;
+        if let Some(tracker) = self.tracker(&name)? {
+            let told = tracker.bitmaps().into_iter().map(|bitmap| proto::Bitmap {
+                name: format!("{name}:{}", bitmap.name),
+                since: bitmap.since,
+                given_up: false,
+                granularity: REGION_BYTES,
+            });
+            let bitmaps = told.collect();
+            return Ok(Response::new(proto::ListBitmapsResponse { bitmaps }));
+        }
         let (served, path) = self.volume(&name)?;
         let found = served.store().disk(&path.tree);
         found.map_err(|error| status::of(&name, error))?;
@@ -44,6 +58,7 @@ impl Bitmaps for Api {
             name: format!("{}/{}", path.store, bitmap.name),
             since: bitmap.created,
             given_up: bitmap.given_up,
+            granularity: BLOCK as u64,
         });
         let bitmaps = told.collect();
         Ok(Response::new(proto::ListBitmapsResponse { bitmaps }))
@@ -57,7 +72,10 @@ impl Bitmaps for Api {
         let clear = |store: Arc<Store>, path: BitmapPath| async move {
             store.clear_bitmap(&path.bitmap).await
         };
-        self.change(name, clear).await?;
+        match self.raw_bitmap(&name)? {
+            Some(bitmap) => self.begin_raw(name, bitmap, false).await?,
+            None => self.change(name, clear).await?,
+        }
         Ok(Response::new(proto::ClearBitmapResponse {}))
     }
 
@@ -69,7 +87,10 @@ impl Bitmaps for Api {
         let delete = |store: Arc<Store>, path: BitmapPath| async move {
             store.delete_bitmap(&path.bitmap).await
         };
-        self.change(name, delete).await?;
+        match self.raw_bitmap(&name)? {
+            Some(bitmap) => self.delete_raw(name, bitmap).await?,
+            None => self.change(name, delete).await?,
+        }
         Ok(Response::new(proto::DeleteBitmapResponse {}))
     }
 
@@ -135,4 +156,63 @@ impl Api {
         })
         .await
     }
+
+    /// What tells of the changes of the export `name`; `None` if it is not a raw disk.
+    fn tracker(&self, name: &str) -> Result<Option<Arc<Tracker>>, Status> {
+        let Some(volume) = self.raw(name) else {
+            return Ok(None);
+        };
+        match volume.tracker() {
+            Some(tracker) => Ok(Some(Arc::clone(tracker))),
+            None => {
+                let why = "nothing remembers what of this disk changes";
+                let remedy =
+                    "name a file for that in the config file: 'bitmaps' of its [raw] table";
+                Err(status::new(Code::FailedPrecondition, name, why, remedy))
+            }
+        }
+    }
+
+    /// The raw disk `name`.
+    fn raw(&self, name: &str) -> Option<Arc<Volume>> {
+        let mut raws = self.0.catalog.raws().into_iter();
+        let found = raws.find(|(volume, _)| *volume.name() == *name);
+        found.map(|(volume, _)| volume)
+    }
+
+    /// The raw disk and the name of its bitmap that `text` names, if it is one of a raw disk.
+    fn raw_bitmap(&self, text: &str) -> Result<Option<RawBitmap>, Status> {
+        let Some((export, name)) = text.rsplit_once(':') else {
+            return Ok(None);
+        };
+        let is_tracked = self.tracker(export)?.is_some();
+        let disk = self.raw(export).filter(|_| is_tracked);
+        Ok(disk.map(|disk| RawBitmap {
+            disk,
+            name: name.to_owned(),
+        }))
+    }
+
+    async fn begin_raw(&self, name: String, bitmap: RawBitmap, is_new: bool) -> Result<(), Status> {
+        self.on_reactor(move || async move {
+            let begun = bitmap.disk.begin_bitmap(&bitmap.name, is_new).await;
+            begun.map_err(|error| status::of(&name, error))
+        })
+        .await
+    }
+
+    async fn delete_raw(&self, name: String, bitmap: RawBitmap) -> Result<(), Status> {
+        self.on_reactor(move || async move {
+            let tracker = bitmap.disk.tracker().expect("it was looked for");
+            let deleted = tracker.delete_bitmap(&bitmap.name).await;
+            deleted.map_err(|error| status::of(&name, error))
+        })
+        .await
+    }
+}
+
+/// A bitmap of a raw disk that has a tracker.
+struct RawBitmap {
+    disk: Arc<Volume>,
+    name: String,
 }
