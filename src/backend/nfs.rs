@@ -118,7 +118,6 @@ impl Nfs {
             for written in env::all(parts).await {
                 written.map_err(|trouble| changed("write", &trouble))?;
             }
-            self.link.commit_soon();
         }
         Ok(())
     }
@@ -132,6 +131,8 @@ impl Nfs {
         while rest.len() > 0 {
             match self.link.write(offset, rest.clone(), until).await {
                 Ok(count) => {
+                    // Here, for parts of the same request may wait for what this sets free.
+                    self.link.commit_soon();
                     rest = rest.part(count, rest.len());
                     offset += count as u64;
                 }
@@ -214,7 +215,6 @@ impl Nfs {
             for written in env::all(parts).await {
                 written.map_err(|trouble| changed("write zeroes", &trouble))?;
             }
-            self.link.commit_soon();
             offset = end;
         }
         Ok(())

@@ -189,6 +189,8 @@ pub(super) struct Talk {
     pub(super) inbox: Inbox,
     who: Credentials,
     xid: u32,
+    /// Somebody has stopped waiting for an answer, which may still come.
+    is_silent: bool,
 }
 
 impl Talk {
@@ -204,6 +206,7 @@ impl Talk {
             inbox: Inbox::new(2 * NFS_RECORD_BYTES_MAX),
             who: who.clone(),
             xid: first_xid(),
+            is_silent: false,
         })
     }
 
@@ -232,7 +235,11 @@ impl Talk {
 
 impl Ask for Talk {
     async fn ask(&mut self, call: &Call, payload: Option<Payload>) -> Result<Vec<u8>, Trouble> {
+        if self.is_silent {
+            return Err(Trouble::Silent);
+        }
         let answered = env::timeout(ANSWER_TIMEOUT, self.exchange(call, payload)).await;
+        self.is_silent = answered.is_none();
         answered.ok_or(Trouble::Silent)?
     }
 }
