@@ -430,7 +430,8 @@ mod tests {
     #[test]
     fn what_is_cut_off_anywhere_is_malformed() {
         let mut all = words(&[0, 1, 0, 0, 0, 0, 0, 0, 1, 1]);
-        all.extend(words(&[0; 20]));
+        all.extend(words(&[0; 22]));
+        assert!(parse_commit(&all).is_ok(), "all of it");
         for end in 0..4 + 4 + 24 + 4 + 84 + 7 {
             let _ = parse_write(&all[..end], 1);
             assert!(parse_commit(&all[..end]).is_err(), "{end}");
