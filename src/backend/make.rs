@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::path::Path;
 
-use super::{Location, rbd};
+use super::{Location, nfs, rbd};
 use crate::base::OpenError;
 
 /// Whether something was made.
@@ -23,6 +23,7 @@ pub async fn make(location: &Location, size: Option<u64>) -> Result<Made, OpenEr
     match location {
         Location::File(path) => make_file(path, size),
         Location::Rbd(place) => rbd::make(place, size).await,
+        Location::Nfs(place) => nfs::make(place, size).await,
         Location::Mem(_) | Location::Null(_) => {
             let why = "what is written there is gone when this command ends";
             let remedy = "name a place that lasts";
@@ -36,6 +37,7 @@ pub async fn unmake(location: &Location) {
     match location {
         Location::File(path) => drop(fs::remove_file(path)),
         Location::Rbd(place) => rbd::unmake(place).await,
+        Location::Nfs(place) => nfs::unmake(place).await,
         Location::Mem(_) | Location::Null(_) => {}
     }
 }
@@ -49,6 +51,7 @@ pub async fn grow(location: &Location, size: u64) -> Result<(), OpenError> {
     match location {
         Location::File(path) => grow_file(path, size),
         Location::Rbd(place) => rbd::grow(place, size).await,
+        Location::Nfs(place) => nfs::grow(place, size).await,
         Location::Mem(_) | Location::Null(_) => Ok(()),
     }
 }

@@ -10,6 +10,7 @@ mod in_flight;
 mod lock;
 mod make;
 mod mem;
+pub mod nfs;
 mod null;
 mod pages;
 mod rbd;
@@ -22,6 +23,7 @@ pub use faulty::{Fault, Faulty, Kind};
 pub use file::File;
 pub use make::{Made, grow, make, unmake};
 pub use mem::Mem;
+pub use nfs::{Nfs, NfsPlace};
 pub use null::Null;
 pub use rbd::{Rbd, RbdPlace};
 pub use url::Location;
@@ -108,6 +110,7 @@ pub async fn open(location: &Location, access: Access) -> std::result::Result<Ch
     let medium = match location {
         Location::File(path) => Medium::File(File::open(path, access).await?),
         Location::Rbd(place) => Medium::Rbd(Rbd::open(place, access).await?),
+        Location::Nfs(place) => Medium::Nfs(Nfs::open(place, access).await?),
         Location::Mem(size) => Medium::Mem(Mem::new(*size)),
         Location::Null(size) => Medium::Null(Null::new(*size)),
     };
@@ -121,6 +124,8 @@ pub enum Medium {
     File(File),
     /// An image in a Ceph cluster.
     Rbd(Rbd),
+    /// A file on an NFS server.
+    Nfs(Nfs),
     /// Memory.
     Mem(Mem),
     /// Nothing.
@@ -135,6 +140,7 @@ macro_rules! each {
         match $medium {
             Medium::File($backend) => $call,
             Medium::Rbd($backend) => $call,
+            Medium::Nfs($backend) => $call,
             Medium::Mem($backend) => $call,
             Medium::Null($backend) => $call,
             Medium::Faulty($backend) => $call,

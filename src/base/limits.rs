@@ -110,6 +110,22 @@ pub const POOL_BYTES_MAX: usize = 32 * MIB;
 /// requests without end while the storage does not answer; requests beyond this wait for others.
 pub const NETWORK_BYTES_MAX: usize = 64 * MIB;
 
+/// Bytes that one disk on NFS has written and not committed, all of which are kept, since a server
+/// that is started again may have forgotten them. From half of it on they are committed unasked; at
+/// the bound writes wait for that.
+pub const NFS_KEPT_BYTES_MAX: usize = 128 * MIB;
+
+/// Calls that one disk on NFS has under way; further ones wait. Servers take some hundreds.
+pub const NFS_CALLS_MAX: usize = 256;
+
+/// What one call to an NFS server, or one answer, carries at most, in bytes, whatever the server
+/// offers.
+pub const NFS_TRANSFER_BYTES_MAX: usize = MIB;
+
+/// The longest record that an NFS server may send, in bytes: what is carried, and what stands
+/// before it. After a longer one the connection is made again.
+pub const NFS_RECORD_BYTES_MAX: usize = NFS_TRANSFER_BYTES_MAX + 4 * KIB;
+
 /// Entries of a reactor's submission queue. A full queue is submitted and goes on.
 pub const RING_ENTRIES: u32 = 1024;
 

@@ -31,7 +31,7 @@ use std::time::Duration;
 
 pub use blocking::{blocking, detached, detached_done};
 pub use fs::{FileHandle, fallocate, fdatasync, read_at, write_at};
-pub use net::{Address, Listener, Pieces, Socket, Stream};
+pub use net::{Address, Listener, Pieces, Ports, Socket, Stream};
 pub use outskirts::Outskirts;
 pub use reactor::{Handle, Runtime, block_on, this_reactor};
 pub use signal::{Asked, Operator, forbid_core_dumps, raise_descriptor_limit};
@@ -92,6 +92,21 @@ pub fn now() -> Instant {
     CURRENT.with_borrow(|current| match current {
         Some(core) => core.now(),
         None => timer::monotonic(),
+    })
+}
+
+/// The time since the machine was started, times in which it was suspended included; not to be
+/// compared with [`now`]. For what others count on while this machine sleeps. In a simulation, its
+/// time.
+pub fn since_boot() -> Instant {
+    CURRENT.with_borrow(|current| match current.as_deref() {
+        Some(
+            core @ Core {
+                outside: Outside::Simulated(_),
+                ..
+            },
+        ) => core.now(),
+        _ => timer::since_boot(),
     })
 }
 

@@ -63,6 +63,16 @@ enum Readers {
     ThisUser,
 }
 
+/// Which ports a connection may come from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ports {
+    /// Any.
+    Any,
+    /// Below 1024, which only root may use and some servers believe in; any where that is not
+    /// allowed.
+    Reserved,
+}
+
 /// A socket that clients connect to. A unix socket's path is removed when this is dropped.
 #[derive(Debug)]
 pub struct Listener {
@@ -198,6 +208,34 @@ impl Stream {
         let to = address.clone();
         let socket = super::blocking(move || connect_socket(&to)).await?;
         Ok(Self(Kind::Socket(Arc::new(socket))))
+    }
+
+    /// Connects to a storage server. Unlike [`connect`](Self::connect) this takes no thread,
+    /// however long the server says nothing, and what is left unsent when the stream is dropped
+    /// is not sent later, not even when the process ends.
+    ///
+    /// # Errors
+    /// What `connect(2)` gives.
+    pub async fn reach(to: SocketAddr, from: Ports) -> io::Result<Self> {
+        let address = Address::Tcp(to);
+        let socket = Arc::new(new_socket(&address)?);
+        if from == Ports::Reserved {
+            bind_reserved(&socket, to);
+        }
+        sockopt::set_socket_linger(&socket, Some(Duration::ZERO))?;
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        match rustix::net::connect(&socket, &to) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::INPROGRESS) => {
+                let events = libc::POLLOUT.unsigned_abs().into();
+                plain(&socket, opcode::PollAdd::new(fd(&socket), events).build()).await;
+                sockopt::socket_error(&socket)??;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        rustix::io::ioctl_fionbio(&socket, false)?;
+        tune(&socket, &address);
+        Ok(Self(Kind::Socket(socket)))
     }
 
     /// Receives what has arrived, at least one byte, into `buf` from `from` on. Gives the count,
@@ -432,6 +470,27 @@ fn connect_socket(address: &Address) -> io::Result<OwnedFd> {
     }
     tune(&socket, address);
     Ok(socket)
+}
+
+/// What of the reserved ports is used by those who call others, as by `bindresvport(3)`.
+const RESERVED_PORTS: std::ops::Range<u16> = 600..1024;
+
+/// Binds `socket` to a reserved port, if there is one to be had.
+fn bind_reserved(socket: &OwnedFd, to: SocketAddr) {
+    let count = u64::from(RESERVED_PORTS.end - RESERVED_PORTS.start);
+    let first = super::random_u64() % count;
+    for index in 0..count {
+        let port = u16::try_from((first + index) % count).expect("less than there are ports");
+        let ip = match to {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let from = SocketAddr::new(ip, RESERVED_PORTS.start + port);
+        match rustix::net::bind(socket, &from) {
+            Err(rustix::io::Errno::ADDRINUSE) => {}
+            Ok(()) | Err(_) => return,
+        }
+    }
 }
 
 /// Asks for what suits requests and replies. Each is a wish: a socket works without.

@@ -55,7 +55,16 @@ pub(super) fn cpu_time() -> Duration {
 
 /// The kernel's monotonic clock.
 pub(super) fn monotonic() -> Instant {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    clock(rustix::time::ClockId::Monotonic)
+}
+
+/// The same, but going on while the machine is suspended.
+pub(super) fn since_boot() -> Instant {
+    clock(rustix::time::ClockId::Boottime)
+}
+
+fn clock(id: rustix::time::ClockId) -> Instant {
+    let time = rustix::time::clock_gettime(id);
     let seconds = u64::try_from(time.tv_sec).expect("the monotonic clock is not negative");
     let nanos = u64::try_from(time.tv_nsec).expect("nanoseconds are not negative");
     Instant(seconds * 1_000_000_000 + nanos)

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bedplate::backend::{self, Access, Backend, Checked, Faulty, Geometry, Location, Medium};
+use bedplate::backend::{self, Access, Backend, Checked, Faulty, Geometry, Location, Made, Medium};
 use bedplate::base::{Buf, Extent, Status, StatusRun, ZeroMode};
 use bedplate::env;
 use bedplate::env::sim;
@@ -129,6 +129,40 @@ pub(crate) async fn keeps_the_contract(disk: &Checked) {
     status_tells_data_from_holes(disk).await;
     overlapping_requests_do_not_disturb_each_other(disk, block).await;
     disk.flush().await.expect("a flush of a good disk");
+}
+
+/// All that is done to something on remote storage, where `place` names nothing yet.
+pub(crate) async fn is_made_grown_and_taken_away(place: &Location, gone_because: &str) {
+    let nowhere = backend::make(place, None).await;
+    nowhere.expect_err("it is not there, and no size");
+    let made = backend::make(place, Some(SIZE)).await;
+    assert_eq!(made.expect("it is made"), Made::Here);
+    let disk = backend::open(place, Access::Write)
+        .await
+        .expect("it is there");
+    keeps_the_contract(&disk).await;
+    let data = Buf::from(&[7; 4096][..]);
+    disk.write(SIZE - 4096, data).await.expect("a write");
+    drop(disk);
+
+    // Whoever has it is just going, and that is waited for.
+    backend::grow(place, 2 * SIZE).await.expect("it grows");
+    let disk = backend::open(place, Access::Write)
+        .await
+        .expect("free again");
+    assert_eq!(disk.geometry().size, 2 * SIZE);
+    let end = Extent::between(SIZE - 4096, SIZE + 4096);
+    let read = disk.read(end, Buf::new(end.len())).await.expect("a read");
+    assert!(read[..4096].iter().all(|byte| *byte == 7));
+    assert!(read[4096..].iter().all(|byte| *byte == 0));
+    drop(disk);
+
+    let made = backend::make(place, Some(SIZE)).await;
+    assert_eq!(made.expect("it is there"), Made::Before);
+    backend::unmake(place).await;
+    let gone = backend::open(place, Access::Write).await;
+    let gone = gone.expect_err("it was taken away").to_string();
+    assert!(gone.contains(gone_because), "{gone}");
 }
 
 async fn what_was_never_written_reads_as_zero(disk: &Checked, size: u64, block: u64) {

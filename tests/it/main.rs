@@ -9,6 +9,7 @@ mod format;
 mod format_garbage;
 mod layering;
 mod luks;
+mod nfs;
 mod qos;
 mod qos_sessions;
 mod raw_disk;
