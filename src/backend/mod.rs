@@ -7,6 +7,7 @@ mod checked;
 mod faulty;
 mod file;
 mod in_flight;
+mod library;
 mod lock;
 mod make;
 mod mem;
