@@ -7,6 +7,7 @@ mod checked;
 mod faulty;
 mod file;
 mod in_flight;
+mod iscsi;
 mod library;
 mod lock;
 mod make;
@@ -14,6 +15,7 @@ mod mem;
 mod null;
 mod pages;
 mod rbd;
+mod retry;
 mod url;
 
 use crate::base::{Buf, Extent, OpenError, Result, StatusRun, ZeroMode};
@@ -21,6 +23,7 @@ use crate::base::{Buf, Extent, OpenError, Result, StatusRun, ZeroMode};
 pub use checked::Checked;
 pub use faulty::{Fault, Faulty, Kind};
 pub use file::File;
+pub use iscsi::{Iscsi, IscsiPlace};
 pub use make::{Made, grow, make, unmake};
 pub use mem::Mem;
 pub use null::Null;
@@ -109,6 +112,7 @@ pub async fn open(location: &Location, access: Access) -> std::result::Result<Ch
     let medium = match location {
         Location::File(path) => Medium::File(File::open(path, access).await?),
         Location::Rbd(place) => Medium::Rbd(Rbd::open(place, access).await?),
+        Location::Iscsi(place) => Medium::Iscsi(Iscsi::open(place, access).await?),
         Location::Mem(size) => Medium::Mem(Mem::new(*size)),
         Location::Null(size) => Medium::Null(Null::new(*size)),
     };
@@ -122,6 +126,8 @@ pub enum Medium {
     File(File),
     /// An image in a Ceph cluster.
     Rbd(Rbd),
+    /// A disk of an iSCSI target.
+    Iscsi(Iscsi),
     /// Memory.
     Mem(Mem),
     /// Nothing.
@@ -136,6 +142,7 @@ macro_rules! each {
         match $medium {
             Medium::File($backend) => $call,
             Medium::Rbd($backend) => $call,
+            Medium::Iscsi($backend) => $call,
             Medium::Mem($backend) => $call,
             Medium::Null($backend) => $call,
             Medium::Faulty($backend) => $call,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::iscsi::IscsiPlace;
 use super::rbd::RbdPlace;
 use crate::base::{OpenError, size};
 
@@ -13,13 +14,15 @@ pub enum Location {
     File(PathBuf),
     /// `rbd:POOL[/NAMESPACE]/IMAGE`: an image in a Ceph cluster.
     Rbd(RbdPlace),
+    /// `iscsi://HOST/IQN/LUN`: a disk of an iSCSI target.
+    Iscsi(IscsiPlace),
     /// `mem:SIZE`: memory that is gone when the server ends.
     Mem(u64),
     /// `null:SIZE`: reads give zeroes, writes go nowhere.
     Null(u64),
 }
 
-const FORMS: &str = "use file:PATH, rbd:POOL/IMAGE, mem:SIZE or null:SIZE";
+const FORMS: &str = "use file:PATH, rbd:POOL/IMAGE, iscsi://HOST/IQN/LUN, mem:SIZE or null:SIZE";
 
 impl Location {
     /// Reads a backend URL.
@@ -43,6 +46,7 @@ impl Location {
             ("file", "") => Err(refuse("names no file".to_owned())),
             ("file", path) => Ok(Self::File(path.into())),
             ("rbd", place) => RbdPlace::parse(place).map(Self::Rbd).map_err(refuse),
+            ("iscsi", place) => IscsiPlace::parse(place).map(Self::Iscsi).map_err(refuse),
             ("mem", text) => sized(text).map(Self::Mem),
             ("null", text) => sized(text).map(Self::Null),
             _ => Err(refuse(format!("'{scheme}' is no kind of backend"))),
@@ -55,6 +59,7 @@ impl fmt::Display for Location {
         match self {
             Self::File(path) => write!(f, "file:{}", path.display()),
             Self::Rbd(place) => place.fmt(f),
+            Self::Iscsi(place) => place.fmt(f),
             Self::Mem(bytes) => write!(f, "mem:{}", size::format(*bytes)),
             Self::Null(bytes) => write!(f, "null:{}", size::format(*bytes)),
         }
@@ -134,6 +139,7 @@ mod tests {
             ("disk.img", "file:disk.img"),
             ("./odd:name", "file:./odd:name"),
             ("rbd:vms/main?id=me", "rbd:vms/main?id=me"),
+            ("iscsi://a/iqn.x/1", "iscsi://a/iqn.x/1"),
             ("mem:1G", "mem:1G"),
             ("null:512", "null:512"),
         ] {
@@ -153,6 +159,7 @@ mod tests {
             "null:x",
             "http://a/b",
             "rbd:vms",
+            "iscsi:a/iqn.x/1",
             "mem:9000P",
         ] {
             let error = Location::parse(url).expect_err(url).to_string();
