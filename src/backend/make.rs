@@ -24,6 +24,8 @@ pub async fn make(location: &Location, size: Option<u64>) -> Result<Made, OpenEr
         Location::File(path) => make_file(path, size),
         Location::Rbd(place) => rbd::make(place, size).await,
         Location::Nfs(place) => nfs::make(place, size).await,
+        // Disks are made on the target. Opening it says whether it is there.
+        Location::Iscsi(_) => Ok(Made::Before),
         Location::Mem(_) | Location::Null(_) => {
             let why = "what is written there is gone when this command ends";
             let remedy = "name a place that lasts";
@@ -38,12 +40,12 @@ pub async fn unmake(location: &Location) {
         Location::File(path) => drop(fs::remove_file(path)),
         Location::Rbd(place) => rbd::unmake(place).await,
         Location::Nfs(place) => nfs::unmake(place).await,
-        Location::Mem(_) | Location::Null(_) => {}
+        Location::Iscsi(_) | Location::Mem(_) | Location::Null(_) => {}
     }
 }
 
 /// Makes what `location` names at least `size` bytes large, where that is for us to do: block
-/// devices have the size that they have.
+/// devices and disks of targets have the size that they have.
 ///
 /// # Errors
 /// If it cannot be so large.
@@ -52,7 +54,7 @@ pub async fn grow(location: &Location, size: u64) -> Result<(), OpenError> {
         Location::File(path) => grow_file(path, size),
         Location::Rbd(place) => rbd::grow(place, size).await,
         Location::Nfs(place) => nfs::grow(place, size).await,
-        Location::Mem(_) | Location::Null(_) => Ok(()),
+        Location::Iscsi(_) | Location::Mem(_) | Location::Null(_) => Ok(()),
     }
 }
 

@@ -7,6 +7,8 @@ mod checked;
 mod faulty;
 mod file;
 mod in_flight;
+mod iscsi;
+mod library;
 mod lock;
 mod make;
 mod mem;
@@ -14,6 +16,7 @@ pub mod nfs;
 mod null;
 mod pages;
 mod rbd;
+mod retry;
 mod url;
 
 use crate::base::{Buf, Extent, OpenError, Result, StatusRun, ZeroMode};
@@ -21,6 +24,7 @@ use crate::base::{Buf, Extent, OpenError, Result, StatusRun, ZeroMode};
 pub use checked::Checked;
 pub use faulty::{Fault, Faulty, Kind};
 pub use file::File;
+pub use iscsi::{Iscsi, IscsiPlace};
 pub use make::{Made, grow, make, unmake};
 pub use mem::Mem;
 pub use nfs::{Nfs, NfsPlace};
@@ -111,6 +115,7 @@ pub async fn open(location: &Location, access: Access) -> std::result::Result<Ch
         Location::File(path) => Medium::File(File::open(path, access).await?),
         Location::Rbd(place) => Medium::Rbd(Rbd::open(place, access).await?),
         Location::Nfs(place) => Medium::Nfs(Nfs::open(place, access).await?),
+        Location::Iscsi(place) => Medium::Iscsi(Iscsi::open(place, access).await?),
         Location::Mem(size) => Medium::Mem(Mem::new(*size)),
         Location::Null(size) => Medium::Null(Null::new(*size)),
     };
@@ -126,6 +131,8 @@ pub enum Medium {
     Rbd(Rbd),
     /// A file on an NFS server.
     Nfs(Nfs),
+    /// A disk of an iSCSI target.
+    Iscsi(Iscsi),
     /// Memory.
     Mem(Mem),
     /// Nothing.
@@ -141,6 +148,7 @@ macro_rules! each {
             Medium::File($backend) => $call,
             Medium::Rbd($backend) => $call,
             Medium::Nfs($backend) => $call,
+            Medium::Iscsi($backend) => $call,
             Medium::Mem($backend) => $call,
             Medium::Null($backend) => $call,
             Medium::Faulty($backend) => $call,

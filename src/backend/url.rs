@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::iscsi::IscsiPlace;
 use super::nfs::NfsPlace;
 use super::rbd::RbdPlace;
 use crate::base::{OpenError, size};
@@ -16,13 +17,16 @@ pub enum Location {
     Rbd(RbdPlace),
     /// `nfs://HOST/EXPORT/PATH`: a file on an NFS server.
     Nfs(NfsPlace),
+    /// `iscsi://HOST/IQN/LUN`: a disk of an iSCSI target.
+    Iscsi(IscsiPlace),
     /// `mem:SIZE`: memory that is gone when the server ends.
     Mem(u64),
     /// `null:SIZE`: reads give zeroes, writes go nowhere.
     Null(u64),
 }
 
-const FORMS: &str = "use file:PATH, rbd:POOL/IMAGE, nfs://HOST/EXPORT/PATH, mem:SIZE or null:SIZE";
+const FORMS: &str = "use file:PATH, rbd:POOL/IMAGE, nfs://HOST/EXPORT/PATH, iscsi://HOST/IQN/LUN, \
+    mem:SIZE or null:SIZE";
 
 impl Location {
     /// Reads a backend URL.
@@ -47,6 +51,7 @@ impl Location {
             ("file", path) => Ok(Self::File(path.into())),
             ("rbd", place) => RbdPlace::parse(place).map(Self::Rbd).map_err(refuse),
             ("nfs", place) => NfsPlace::parse(place).map(Self::Nfs).map_err(refuse),
+            ("iscsi", place) => IscsiPlace::parse(place).map(Self::Iscsi).map_err(refuse),
             ("mem", text) => sized(text).map(Self::Mem),
             ("null", text) => sized(text).map(Self::Null),
             _ => Err(refuse(format!("'{scheme}' is no kind of backend"))),
@@ -60,6 +65,7 @@ impl fmt::Display for Location {
             Self::File(path) => write!(f, "file:{}", path.display()),
             Self::Rbd(place) => place.fmt(f),
             Self::Nfs(place) => place.fmt(f),
+            Self::Iscsi(place) => place.fmt(f),
             Self::Mem(bytes) => write!(f, "mem:{}", size::format(*bytes)),
             Self::Null(bytes) => write!(f, "null:{}", size::format(*bytes)),
         }
@@ -140,6 +146,7 @@ mod tests {
             ("./odd:name", "file:./odd:name"),
             ("rbd:vms/main?id=me", "rbd:vms/main?id=me"),
             ("nfs://nas/vms/main?uid=7", "nfs://nas/vms/main?uid=7"),
+            ("iscsi://a/iqn.x/1", "iscsi://a/iqn.x/1"),
             ("mem:1G", "mem:1G"),
             ("null:512", "null:512"),
         ] {
@@ -160,6 +167,7 @@ mod tests {
             "http://a/b",
             "rbd:vms",
             "nfs:nas/vms/main",
+            "iscsi:a/iqn.x/1",
             "mem:9000P",
         ] {
             let error = Location::parse(url).expect_err(url).to_string();

@@ -126,6 +126,14 @@ pub const NFS_TRANSFER_BYTES_MAX: usize = MIB;
 /// before it. After a longer one the connection is made again.
 pub const NFS_RECORD_BYTES_MAX: usize = NFS_TRANSFER_BYTES_MAX + 4 * KIB;
 
+/// How long a request waits for storage over a network that does not answer, if nothing else is
+/// said: what open-iscsi waits for a session to come back. Then it fails.
+pub const NETWORK_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Bytes that a backend over a network keeps of what was written and is not flushed, so that it can
+/// be written again to storage that was restarted. At the bound a write flushes before it ends.
+pub const UNFLUSHED_BYTES_MAX: usize = 64 * MIB;
+
 /// Entries of a reactor's submission queue. A full queue is submitted and goes on.
 pub const RING_ENTRIES: u32 = 1024;
 

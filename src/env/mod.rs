@@ -31,7 +31,7 @@ use std::time::Duration;
 
 pub use blocking::{blocking, detached, detached_done};
 pub use fs::{FileHandle, fallocate, fdatasync, read_at, write_at};
-pub use net::{Address, Listener, Pieces, Ports, Socket, Stream};
+pub use net::{Address, Listener, Pieces, Ports, Socket, Stream, ready};
 pub use outskirts::Outskirts;
 pub use reactor::{Handle, Runtime, block_on, this_reactor};
 pub use signal::{Asked, Operator, forbid_core_dumps, raise_descriptor_limit};

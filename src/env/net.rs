@@ -283,8 +283,18 @@ impl Stream {
 
 async fn hung_up(socket: &FileHandle) {
     // What means that nobody is there any more is told unasked.
-    let entry = opcode::PollAdd::new(fd(socket), libc::POLLRDHUP.unsigned_abs().into()).build();
-    plain(socket, entry).await;
+    let _ = ready(socket, libc::POLLRDHUP).await;
+}
+
+/// Waits until one of `events` of `poll(2)` holds for `socket`, for a library that works with it;
+/// gives those that hold, errors and hang-ups unasked.
+///
+/// # Errors
+/// If the kernel cannot wait for such a file.
+pub async fn ready(socket: &FileHandle, events: i16) -> io::Result<i16> {
+    let entry = opcode::PollAdd::new(fd(socket), events.unsigned_abs().into()).build();
+    let events = count(plain(socket, entry).await)?;
+    Ok(i16::try_from(events).expect("the kernel gives such events"))
 }
 
 async fn receive(socket: &FileHandle, mut buf: Buf, from: usize) -> (io::Result<usize>, Buf) {

@@ -7,6 +7,7 @@ mod control;
 mod faulty_disk;
 mod format;
 mod format_garbage;
+mod iscsi;
 mod layering;
 mod luks;
 mod nfs;

@@ -5,9 +5,8 @@
 //! return 0 or more, or a negative error number.
 
 use std::ffi::{c_char, c_int, c_void};
-use std::sync::OnceLock;
 
-use libloading::Library;
+use crate::backend::library::functions;
 
 /// A connection to a cluster: `rados_t`.
 pub(super) type Rados = *mut c_void;
@@ -31,34 +30,8 @@ pub(super) const FEATURE_EXCLUSIVE_LOCK: u64 = 1 << 2;
 /// `RBD_WRITE_ZEROES_FLAG_THICK_PROVISION`: the zeroes are to take up space.
 pub(super) const ZEROES_THICK: c_int = 1;
 
-/// Declares functions of C libraries, and looks them up.
-macro_rules! functions {
-    ($($name:ident: fn($($argument:ty),*) $(-> $result:ty)?;)*) => {
-        /// The functions that are used of both libraries.
-        pub(super) struct Functions {
-            $(pub(super) $name: unsafe extern "C" fn($($argument),*) $(-> $result)?,)*
-            _libraries: [Library; 2],
-        }
-
-        impl Functions {
-            fn find(libraries: [Library; 2]) -> Result<Self, libloading::Error> {
-                Ok(Self {
-                    $($name: {
-                        let name = concat!(stringify!($name), "\0").as_bytes();
-                        let [rados, rbd] = &libraries;
-                        let library = if name.starts_with(b"rados") { rados } else { rbd };
-                        // SAFETY: the header declares it like this, and `_libraries` keeps the
-                        // library for as long as the pointer is there.
-                        unsafe { *library.get(name)? }
-                    },)*
-                    _libraries: libraries,
-                })
-            }
-        }
-    };
-}
-
 functions! {
+    ["librados.so.2", "librbd.so.1"];
     rados_create2: fn(*mut Rados, *const c_char, *const c_char, u64) -> c_int;
     rados_conf_read_file: fn(Rados, *const c_char) -> c_int;
     rados_conf_parse_env: fn(Rados, *const c_char) -> c_int;
@@ -101,23 +74,4 @@ functions! {
     rbd_aio_flush: fn(ImagePtr, Completion) -> c_int;
     rbd_aio_discard: fn(ImagePtr, u64, u64, Completion) -> c_int;
     rbd_aio_write_zeroes: fn(ImagePtr, u64, usize, Completion, c_int, c_int) -> c_int;
-}
-
-/// The functions of both libraries, loaded once.
-///
-/// # Errors
-/// What the loader says: which library, or which function, is not there.
-pub(super) fn functions() -> Result<&'static Functions, &'static str> {
-    static LOADED: OnceLock<Result<Functions, String>> = OnceLock::new();
-    let load = || {
-        let open = |name: &str| {
-            // SAFETY: what the libraries do when they are loaded is to set themselves up.
-            unsafe { Library::new(name) }
-        };
-        let libraries = [open("librados.so.2"), open("librbd.so.1")];
-        let [rados, rbd] = libraries;
-        let found = rados.and_then(|rados| Functions::find([rados, rbd?]));
-        found.map_err(|error| error.to_string())
-    };
-    LOADED.get_or_init(load).as_ref().map_err(String::as_str)
 }
