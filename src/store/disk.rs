@@ -78,6 +78,11 @@ impl Disk {
         self.tree
     }
 
+    /// The store that it is in: no two stores have the same.
+    pub fn store_uuid(&self) -> [u8; 16] {
+        self.shell.core().superblock.uuid
+    }
+
     /// Whether it is a volume and not a snapshot.
     pub fn is_writable(&self) -> bool {
         self.kind == TreeKind::Volume

@@ -44,6 +44,13 @@ stop() {
     ! grep -i panic server.err || fail "the server panicked"
 }
 
+# milliseconds prints how long the machine is up.
+milliseconds() {
+    local up
+    read -r up _ </proc/uptime
+    echo $((10#${up/./} * 10))
+}
+
 # expect_equal WANTED FOUND
 expect_equal() {
     [[ $1 == "$2" ]] || fail "wanted '$1', found '$2'"

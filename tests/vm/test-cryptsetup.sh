@@ -1,8 +1,11 @@
+#!/usr/bin/env bash
 # A disk that raw format has encrypted is opened by the kernel, and what the kernel writes there the
 # server decrypts; over NBD, so that both see the same file in turn.
+set -euo pipefail
 source /tests/lib.sh
 modprobe nbd max_part=0
 modprobe dm-crypt
+modprobe loop
 printf 'correct horse battery staple' >words
 said bedplate raw format disk.luks --size 128M --passphrase-file words
 serve --raw disk=disk.luks --passphrase-file disk=words

@@ -1,4 +1,6 @@
+#!/usr/bin/env bash
 # The kernel's NBD client, with several connections to one volume: a file system on it survives.
+set -euo pipefail
 source /tests/lib.sh
 modprobe nbd max_part=0
 said bedplate store create store.img --size 2G
