@@ -196,6 +196,17 @@ impl Disk {
         self.shell.wait_durable(number).await
     }
 
+    /// Makes everything that was answered before, on any volume of the store, survive the end of this
+    /// process.
+    ///
+    /// # Errors
+    /// `Poisoned`; the store takes no writes after that.
+    pub async fn hand_over(&self) -> Result<()> {
+        let number = self.shell.core().log.close_for_flush();
+        self.shell.pump();
+        self.shell.wait_written(number).await
+    }
+
     /// Which of `count` blocks from `first` on are holes, in at most `runs_max` runs.
     ///
     /// # Errors
@@ -319,7 +330,7 @@ impl Disk {
     }
 
     /// Has what was written leave at the end of this turn, together with what else arrives in it;
-    /// waits for it where it must be durable.
+    /// waits for it where it must be durable, or at least written.
     async fn settle(&self, number: u64, durability: Durability) -> Result<()> {
         if self.is_durable_at_once(durability) {
             self.shell.core().log.close_for_flush();
@@ -327,7 +338,11 @@ impl Disk {
             return Box::pin(self.shell.wait_durable(number)).await;
         }
         self.shell.pump_at_end_of_turn();
-        Ok(())
+        match durability {
+            // All batches before it are written then, too: it will be found after a crash.
+            Durability::Written => Box::pin(self.shell.wait_written(number)).await,
+            Durability::Cached | Durability::Durable => Ok(()),
+        }
     }
 
     fn is_durable_at_once(&self, durability: Durability) -> bool {

@@ -199,6 +199,7 @@ impl StoredDisk {
     async fn settle(&self, durability: Durability) -> Result<()> {
         match durability {
             Durability::Cached => Ok(()),
+            Durability::Written => self.disk.hand_over().await,
             Durability::Durable => self.flush().await,
         }
     }

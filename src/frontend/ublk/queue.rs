@@ -6,6 +6,9 @@
 //!
 //! The driver copies the data of a write to the memory of its tag before it tells of the write, and
 //! whoever wrote it cannot change that copy. So what is hashed is what is stored.
+//!
+//! Whoever uses the device goes on when this server is killed and another takes over, and knows
+//! nothing of it. So no write is answered while it is in the memory of this process only.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -157,7 +160,7 @@ impl Queue {
     fn op(&self, tag: u16, asked: Descriptor) -> Op {
         let durability = match asked.is_durable {
             true => Durability::Durable,
-            false => Durability::Cached,
+            false => Durability::Written,
         };
         let at = asked.at;
         match asked.what {
