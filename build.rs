@@ -3,8 +3,9 @@
 use std::io::Error;
 
 const FOLDER: &str = "src/control/api";
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "bitmaps.proto",
+    "devices.proto",
     "jobs.proto",
     "keys.proto",
     "qos.proto",

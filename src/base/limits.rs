@@ -134,6 +134,21 @@ pub const NETWORK_TIMEOUT: Duration = Duration::from_secs(120);
 /// be written again to storage that was restarted. At the bound a write flushes before it ends.
 pub const UNFLUSHED_BYTES_MAX: usize = 64 * MIB;
 
+/// Block devices that one server shows. A further one is refused. Each may take so much memory as
+/// all requests of its queues move at once: 32 MiB a queue as it comes.
+pub const UBLK_DEVICES_MAX: usize = 64;
+
+/// Requests that each queue of a block device has at once, if nothing else is asked for. Further ones
+/// wait in the kernel.
+pub const UBLK_DEPTH: u16 = 128;
+
+/// What one request of a block device moves at most, in bytes. The kernel splits longer ones.
+pub const UBLK_REQUEST_BYTES: u32 = 256 << 10;
+
+/// What one discard or writing of zeroes of a block device is about at most, in bytes. The kernel
+/// splits longer ones.
+pub const UBLK_DISCARD_BYTES: u64 = 1 << 30;
+
 /// Entries of a reactor's submission queue. A full queue is submitted and goes on.
 pub const RING_ENTRIES: u32 = 1024;
 

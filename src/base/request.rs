@@ -83,6 +83,9 @@ pub struct Mark(pub u32);
 pub enum Durability {
     /// As soon as reads see it: the volatile write cache of a disk.
     Cached,
+    /// Once it would survive the end of this process, since the kernel or the storage has it: for
+    /// who goes on when the server does not.
+    Written,
     /// Once it would survive a power loss: force unit access (FUA).
     Durable,
 }

@@ -3,6 +3,7 @@
 pub mod bench;
 mod bitmap;
 mod date;
+mod device;
 mod job;
 mod key;
 mod keys;
@@ -57,6 +58,8 @@ enum Command {
     Key(key::KeyCommandArgs),
     Qos(qos::QosArgs),
     Raw(raw::RawArgs),
+    Attach(device::AttachArgs),
+    Detach(device::DetachArgs),
     Job(job::JobArgs),
     Status(status::StatusArgs),
     Stats(stats::StatsArgs),
@@ -77,6 +80,8 @@ pub fn run() -> ExitCode {
         Command::Key(args) => end(key::run(args)),
         Command::Qos(args) => end(qos::run(args)),
         Command::Raw(args) => end(raw::run(args)),
+        Command::Attach(args) => end(device::attach(args)),
+        Command::Detach(args) => end(device::detach(args)),
         Command::Job(args) => end(job::run(args)),
         Command::Status(args) => end(status::run(args)),
         Command::Top(args) => end(top::run(args)),

@@ -16,6 +16,8 @@ use crate::control::api::Api;
 use crate::control::api::proto;
 use crate::control::api::proto::bitmaps_client::BitmapsClient;
 use crate::control::api::proto::bitmaps_server::Bitmaps;
+use crate::control::api::proto::devices_client::DevicesClient;
+use crate::control::api::proto::devices_server::Devices;
 use crate::control::api::proto::jobs_client::JobsClient;
 use crate::control::api::proto::jobs_server::Jobs;
 use crate::control::api::proto::keys_client::KeysClient;
@@ -167,6 +169,8 @@ calls! {
     delete_group_qos: Qos QosClient delete_group DeleteGroupQosRequest DeleteGroupQosResponse;
     get_qos: Qos QosClient get GetQosRequest GetQosResponse;
     list_qos: Qos QosClient list ListQosRequest ListQosResponse;
+    attach: Devices DevicesClient attach AttachRequest AttachResponse;
+    detach: Devices DevicesClient detach DetachRequest DetachResponse;
     status: Server ServerClient status StatusRequest StatusResponse;
     counts: Server ServerClient counts CountsRequest CountsResponse;
     write_piece: Jobs JobsClient write WriteRequest WriteResponse;

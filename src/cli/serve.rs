@@ -34,6 +34,7 @@ Config file (TOML); what the command line says is added, and wins:
   nbd = [\"unix:/run/bedplate/nbd.sock\", \"127.0.0.1:10809\"]
   control = \"/run/bedplate/control.sock\"      # see --control
   metrics = \"127.0.0.1:9809\"                 # HTTP: /metrics (Prometheus), /healthz, /readyz
+  attach = [\"main/vm1\"]                     # block devices; see 'bedplate attach --help'
   [tls]
   certificate = \"/etc/bedplate/tls/server.pem\"
   key = \"/etc/bedplate/tls/server.key\"
@@ -239,7 +240,7 @@ fn complete(settings: Settings) -> Result<Settings, OpenError> {
             remedy,
         ));
     }
-    if settings.nbd.is_empty() {
+    if settings.nbd.is_empty() && settings.attach.is_empty() {
         let remedy = "name an address with --nbd unix:PATH or --nbd HOST:PORT";
         return Err(OpenError::new(
             "serve",

@@ -4,6 +4,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::date;
+use super::device::DeviceFacts;
 use super::place::ServerChoice;
 use super::print;
 use super::store_facts::StoreFacts;
@@ -50,6 +51,7 @@ struct StatusFacts {
     stores: Vec<StoreFacts>,
     raws: Vec<ExportFacts>,
     open: Vec<ExportFacts>,
+    devices: Vec<DeviceFacts>,
     problems: Vec<String>,
 }
 
@@ -89,6 +91,7 @@ impl StatusFacts {
             stores: told.stores.into_iter().map(StoreFacts::new).collect(),
             raws: raws.collect(),
             open: open.collect(),
+            devices: told.devices.into_iter().map(DeviceFacts::new).collect(),
             problems: told.problems,
         }
     }
@@ -108,6 +111,8 @@ impl StatusFacts {
             let ExportFacts { name, connections } = export;
             ("export", format!("{name}  {connections} connections"))
         }));
+        let devices = self.devices.iter();
+        facts.extend(devices.map(|device| ("device", device.brief())));
         match self.problems.is_empty() {
             true => facts.push(("health", "good".to_owned())),
             false => {

@@ -280,6 +280,9 @@ fn resize(place: &PlaceChoice, args: ResizeArgs) -> Result<(), OpenError> {
             done.connections
         ));
     }
+    if !done.device_problem.is_empty() {
+        print::line(&done.device_problem);
+    }
     Ok(())
 }
 

@@ -17,6 +17,7 @@ use crate::base::OpenError;
 use crate::env::{Address, Handle, Listener, Runtime};
 use crate::frontend::nbd::proto::TlsPolicy;
 use crate::frontend::nbd::{Server, TlsServer};
+use crate::frontend::ublk::{Devices, Shape};
 use crate::volume::qos::QosTable;
 use crate::volume::{Access, Catalog, Disk, RawDisk, Tracker, Volume, open_luks};
 
@@ -25,6 +26,7 @@ use crate::volume::{Access, Catalog, Disk, RawDisk, Tracker, Volume, open_luks};
 pub struct Service {
     runtime: Runtime,
     nbd: Arc<Server>,
+    devices: Arc<Devices>,
     catalog: Arc<Catalog>,
     control: Option<ControlSocket>,
     addresses: Vec<Address>,
@@ -49,7 +51,9 @@ impl Service {
         limit(&catalog, settings)?;
         let runtime = start_runtime(settings.threads)?;
         let nbd = Server::new(Arc::clone(&catalog), loaded, policy);
+        let reactors = runtime.handles().to_vec();
         let mut service = Self {
+            devices: Devices::new(Arc::clone(&catalog), reactors),
             runtime,
             nbd,
             catalog,
@@ -81,6 +85,7 @@ impl Service {
             })?;
         }
         warn_of_limits_for_nothing(&self.catalog);
+        self.attach(reactor, &settings.attach)?;
         let listeners = bind(&settings.nbd)?;
         let addresses = listeners.iter().map(|listener| listener.address().clone());
         self.addresses = addresses.collect();
@@ -102,12 +107,30 @@ impl Service {
         Ok(())
     }
 
+    /// Takes back what a server before this one has left, and attaches what is not attached yet.
+    fn attach(&self, reactor: &Handle, names: &[ExportName]) -> Result<(), OpenError> {
+        let (devices, names) = (Arc::clone(&self.devices), names.to_vec());
+        run_on(reactor, move || async move {
+            devices.take_back().await;
+            let there = devices.list();
+            for name in names {
+                if there.iter().all(|device| device.volume != name.as_str()) {
+                    let attached = devices.attach(name.as_str(), Shape::default()).await;
+                    let device = attached.map_err(|error| error.line)?.number;
+                    tracing::info!(%name, device, "attached");
+                }
+            }
+            Ok(())
+        })
+    }
+
     fn listen_for_control(
         &self,
         settings: &ControlSettings,
     ) -> Result<Option<ControlSocket>, OpenError> {
         let door = Door {
             nbd: Arc::clone(&self.nbd),
+            devices: Arc::clone(&self.devices),
             addresses: self.addresses.clone(),
         };
         let reactor = self.runtime.handles()[0].clone();
@@ -153,7 +176,8 @@ impl Service {
     }
 
     /// Stops: takes no more calls, ends all jobs, accepts no more, finishes what is in flight,
-    /// flushes every volume, closes every store, ends.
+    /// flushes every volume, closes every store, ends. Block devices stay, and wait for the server
+    /// that comes next.
     ///
     /// # Errors
     /// If a volume could not be flushed, so that something may be lost that was not promised, or
@@ -163,7 +187,9 @@ impl Service {
             control.stop();
         }
         let (nbd, catalog) = (Arc::clone(&self.nbd), Arc::clone(&self.catalog));
+        let devices = Arc::clone(&self.devices);
         let stopped = run_on(&self.runtime.handles()[0], move || async move {
+            devices.leave().await;
             nbd.drain().await;
             let mut outcome = Ok(());
             for (volume, _) in catalog.raws() {
@@ -253,9 +279,12 @@ fn open_raw(reactor: &Handle, name: &ExportName, raw: &RawSettings) -> Result<Vo
         Some(location) => Some(open_tracker(reactor, location.clone(), disk.size())?),
         None => None,
     };
-    let volume = Volume::new(name.as_str().to_owned(), description, access, disk);
-    Ok(match tracker {
-        Some(tracker) => volume.tracked_by(tracker),
+    let mut volume = Volume::new(name.as_str().to_owned(), description, access, disk);
+    if let Some(tracker) = tracker {
+        volume = volume.tracked_by(tracker);
+    }
+    Ok(match origin(name, &raw.location) {
+        Some(origin) => volume.coming_from(origin),
         None => volume,
     })
 }
@@ -274,6 +303,21 @@ fn open_tracker(
         let tracker = Tracker::open(file, disk_bytes).await;
         tracker.map_err(|error| error.of(&location.to_string()))
     })
+}
+
+/// What a raw disk is, for as long as it is exported by the same name from the same place; `None` if
+/// it goes with this process.
+fn origin(name: &ExportName, location: &Location) -> Option<String> {
+    match location {
+        Location::File(path) => {
+            let path = path.canonicalize().ok()?;
+            Some(format!("{name} file:{}", path.display()))
+        }
+        Location::Mem(_) | Location::Null(_) => None,
+        Location::Rbd(_) | Location::Nfs(_) | Location::Iscsi(_) => {
+            Some(format!("{name} {location}"))
+        }
+    }
 }
 
 fn start_runtime(threads: Option<usize>) -> Result<Runtime, OpenError> {

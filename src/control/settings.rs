@@ -27,6 +27,8 @@ pub struct Settings {
     pub control: Option<ControlSettings>,
     /// Where to tell how the server is doing, over HTTP.
     pub metrics: Option<Address>,
+    /// What to show as block devices.
+    pub attach: Vec<ExportName>,
     /// How to speak TLS, if at all.
     pub tls: Option<TlsSettings>,
     /// Stores whose volumes and snapshots are exported, by name.
@@ -91,6 +93,8 @@ struct File {
     nbd: Vec<String>,
     control: Option<PathBuf>,
     metrics: Option<String>,
+    #[serde(default)]
+    attach: Vec<String>,
     tls: Option<FileTls>,
     #[serde(default)]
     store: BTreeMap<String, FileStore>,
@@ -175,6 +179,10 @@ impl Settings {
             },
             optional: tls.optional,
         });
+        for name in file.attach {
+            let name = ExportName::new(&name).map_err(|why| Wrong::new("attach", why))?;
+            settings.attach.push(name);
+        }
         for (name, store) in file.store {
             let key = format!("store.{name}");
             let name = StoreName::new(&name).map_err(|why| Wrong::new(&key, why))?;
@@ -366,6 +374,7 @@ mod tests {
             nbd = ["unix:/run/b.sock", "127.0.0.1:10809"]
             control = "/run/c.sock"
             metrics = "127.0.0.1:9809"
+            attach = ["main/vm1", "disk"]
             [tls]
             certificate = "c"
             key = "k"
@@ -394,6 +403,7 @@ mod tests {
         let settings = settings.unwrap_or_else(|wrong| panic!("{}: {}", wrong.key, wrong.why));
         assert_eq!(settings.threads, Some(2));
         assert_eq!(settings.nbd.len(), 2);
+        assert_eq!(settings.attach.len(), 2);
         let control = ControlSettings::At("/run/c.sock".into());
         assert_eq!(settings.control, Some(control));
         assert!(matches!(settings.metrics, Some(Address::Tcp(_))));
@@ -426,6 +436,7 @@ mod tests {
             ("\nthread = 1", "line 2: thread"),
             ("nbd = [\"nowhere\"]", "nbd"),
             ("metrics = \"nowhere\"", "metrics"),
+            ("attach = [\"\"]", "attach"),
             ("[raw.a]\nurl = \"x:y\"", "raw.a.url"),
             ("[raw.a]\n", "line 1: [raw.a]"),
             ("[store.a]\nurl = \"x:y\"", "store.a.url"),

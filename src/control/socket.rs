@@ -20,6 +20,7 @@ use tonic::{Request, Status};
 
 use super::api::Api;
 use super::api::proto::bitmaps_server::BitmapsServer;
+use super::api::proto::devices_server::DevicesServer;
 use super::api::proto::jobs_server::JobsServer;
 use super::api::proto::keys_server::KeysServer;
 use super::api::proto::qos_server::QosServer;
@@ -118,6 +119,7 @@ async fn serve(socket: UnixListener, api: Api, asked_to_stop: oneshot::Receiver<
         .add_service(KeysServer::with_interceptor(api.clone(), Doorkeeper))
         .add_service(QosServer::with_interceptor(api.clone(), Doorkeeper))
         .add_service(StoresServer::with_interceptor(api.clone(), Doorkeeper))
+        .add_service(DevicesServer::with_interceptor(api.clone(), Doorkeeper))
         .add_service(JobsServer::with_interceptor(api.clone(), Doorkeeper))
         .add_service(ServerServer::with_interceptor(api, Doorkeeper));
     let stopped = async move {

@@ -10,8 +10,10 @@
 //! `clippy.toml` and `tests/it/tidy.rs` keep it so.
 
 mod blocking;
+mod driver;
 mod executor;
 mod fs;
+mod mapping;
 mod net;
 mod outskirts;
 mod reactor;
@@ -30,7 +32,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 pub use blocking::{blocking, detached, detached_done};
+pub use driver::{ask_driver, drive};
 pub use fs::{FileHandle, fallocate, fdatasync, read_at, write_at};
+pub use mapping::Mapping;
 pub use net::{Address, Listener, Pieces, Ports, Socket, Stream, ready};
 pub use outskirts::Outskirts;
 pub use reactor::{Handle, Runtime, block_on, this_reactor};

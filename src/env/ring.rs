@@ -17,6 +17,7 @@ use std::time::Duration;
 use io_uring::{IoUring, opcode, squeue, types};
 
 use super::current;
+use super::mapping::Mapping;
 use crate::base::Buf;
 use crate::base::limits::RING_ENTRIES;
 
@@ -31,6 +32,8 @@ pub(super) enum Keep {
     Buf(Buf),
     /// Several pieces of memory, which stay where they are.
     Pieces(Box<dyn Any>),
+    /// Memory that a driver may touch until it answers, which nothing can make it do.
+    Driver(#[expect(dead_code)] Arc<Mapping>),
 }
 
 /// The ring of one thread and its operations under way.
@@ -117,13 +120,10 @@ impl Ring {
         Ok(())
     }
 
-    /// Cancels what is under way and waits until the kernel has let go of all memory.
+    /// Cancels what is under way and waits until the kernel has let go of all memory; of what a
+    /// driver has, this process lets go only with its end.
     pub(super) fn quiesce(&self) -> io::Result<()> {
-        let busy = |operations: &Operations| {
-            let under_way =
-                |place: &&Place| matches!(place, Place::UnderWay { .. } | Place::Abandoned { .. });
-            operations.places.iter().filter(under_way).count() > 0
-        };
+        let busy = |operations: &Operations| operations.places.iter().any(Place::is_cancellable);
         if busy(&self.operations.borrow()) {
             let all = types::CancelBuilder::any();
             self.push(&opcode::AsyncCancel2::new(all).build().user_data(NOBODY));
@@ -131,6 +131,10 @@ impl Ring {
         while busy(&self.operations.borrow()) {
             self.turn(None)?;
         }
+        let places = self.operations.take().places.into_iter();
+        places
+            .filter(Place::is_with_driver)
+            .for_each(std::mem::forget);
         Ok(())
     }
 
@@ -215,6 +219,24 @@ impl Ring {
 
 /// `IORING_ENTER_GETEVENTS` of `linux/io_uring.h`.
 const GET_EVENTS: u32 = 1;
+
+impl Place {
+    /// Whether the kernel has something that it gives back when it is asked to.
+    fn is_cancellable(&self) -> bool {
+        let is_under_way = matches!(self, Self::UnderWay { .. } | Self::Abandoned { .. });
+        is_under_way && !self.is_with_driver()
+    }
+
+    /// Whether a driver has something that it gives back when it likes.
+    fn is_with_driver(&self) -> bool {
+        match self {
+            Self::UnderWay { keep, .. } | Self::Abandoned { _keep: keep, .. } => {
+                matches!(keep, Keep::Driver(_))
+            }
+            Self::Free | Self::Done { .. } => false,
+        }
+    }
+}
 
 impl Operations {
     fn occupy(&mut self, state: Place) -> usize {

@@ -1,3 +1,4 @@
 //! The doors through which clients reach volumes.
 
 pub mod nbd;
+pub mod ublk;

@@ -78,6 +78,11 @@ impl Disk {
         self.tree
     }
 
+    /// The store that it is in: no two stores have the same.
+    pub fn store_uuid(&self) -> [u8; 16] {
+        self.shell.core().superblock.uuid
+    }
+
     /// Whether it is a volume and not a snapshot.
     pub fn is_writable(&self) -> bool {
         self.kind == TreeKind::Volume
@@ -189,6 +194,17 @@ impl Disk {
         };
         self.shell.pump();
         self.shell.wait_durable(number).await
+    }
+
+    /// Makes everything that was answered before, on any volume of the store, survive the end of this
+    /// process.
+    ///
+    /// # Errors
+    /// `Poisoned`; the store takes no writes after that.
+    pub async fn hand_over(&self) -> Result<()> {
+        let number = self.shell.core().log.close_for_flush();
+        self.shell.pump();
+        self.shell.wait_written(number).await
     }
 
     /// Which of `count` blocks from `first` on are holes, in at most `runs_max` runs.
@@ -314,7 +330,7 @@ impl Disk {
     }
 
     /// Has what was written leave at the end of this turn, together with what else arrives in it;
-    /// waits for it where it must be durable.
+    /// waits for it where it must be durable, or at least written.
     async fn settle(&self, number: u64, durability: Durability) -> Result<()> {
         if self.is_durable_at_once(durability) {
             self.shell.core().log.close_for_flush();
@@ -322,7 +338,11 @@ impl Disk {
             return Box::pin(self.shell.wait_durable(number)).await;
         }
         self.shell.pump_at_end_of_turn();
-        Ok(())
+        match durability {
+            // All batches before it are written then, too: it will be found after a crash.
+            Durability::Written => Box::pin(self.shell.wait_written(number)).await,
+            Durability::Cached | Durability::Durable => Ok(()),
+        }
     }
 
     fn is_durable_at_once(&self, durability: Durability) -> bool {

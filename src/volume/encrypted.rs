@@ -166,7 +166,8 @@ impl EncryptedDisk {
 
     async fn settle(&self, durability: Durability) -> Result<()> {
         match durability {
-            Durability::Cached => Ok(()),
+            // No write is answered before the backend has answered it.
+            Durability::Cached | Durability::Written => Ok(()),
             Durability::Durable => self.flush().await,
         }
     }

@@ -52,6 +52,8 @@ pub struct Volume {
     /// It may get another one while it is used.
     name: Mutex<Arc<str>>,
     description: String,
+    /// Where it comes from, if it is of no store and outlives this process.
+    origin: Option<String>,
     access: Access,
     disk: Disk,
     complaints: Complaints,
@@ -86,6 +88,7 @@ impl Volume {
         Self {
             name: Mutex::new(name.into()),
             description,
+            origin: None,
             access,
             disk: disk.into(),
             complaints: Complaints::default(),
@@ -101,6 +104,15 @@ impl Volume {
     pub fn tracked_by(self, tracker: Arc<Tracker>) -> Self {
         let tracker = Some(tracker);
         Self { tracker, ..self }
+    }
+
+    /// The same, which is what comes from `origin`, now and whenever that is opened again.
+    #[must_use]
+    pub fn coming_from(self, origin: String) -> Self {
+        Self {
+            origin: Some(origin),
+            ..self
+        }
     }
 
     /// The same, of which clients may use as much as `qos` lets them.
@@ -119,6 +131,17 @@ impl Volume {
     pub fn name(&self) -> Arc<str> {
         let name = self.name.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&name)
+    }
+
+    /// What it is, whatever it is called: the same number after a restart, and another one for every
+    /// other volume, as far as 64 bits of a hash go. `None` if its content goes with this process.
+    pub fn identity(&self) -> Option<u64> {
+        let hash = match self.stored() {
+            Some(disk) => disk.identity(),
+            None => blake3::hash(self.origin.as_ref()?.as_bytes()),
+        };
+        let first = hash.as_bytes().first_chunk();
+        Some(u64::from_le_bytes(*first.expect("a hash is longer")))
     }
 
     /// What a person is told about it.

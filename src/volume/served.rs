@@ -229,14 +229,18 @@ impl Served {
     /// gives the connections that there were.
     ///
     /// # Errors
-    /// `InUse` if somebody else is at it, or if there are jobs, which do not leave.
+    /// `InUse` if somebody else is at it, or if there are jobs or devices, which do not leave.
     pub async fn dismiss(&self) -> Result<usize, StoreError> {
         self.begin_closing()?;
-        let UserCount { connections, jobs } = self.user_count();
-        if jobs > 0 {
+        let users = self.user_count();
+        let connections = users.connections;
+        let others = UserCount {
+            connections: 0,
+            ..users
+        };
+        if !others.is_zero() {
             self.desk().is_closing = false;
-            let connections = 0;
-            return Err(in_use(UserCount { connections, jobs }));
+            return Err(in_use(others));
         }
         for volume in self.desk().open.values() {
             volume.users.ask_to_leave();
@@ -327,7 +331,7 @@ impl Drop for Hold<'_> {
 }
 
 fn in_use(users: UserCount) -> StoreError {
-    let verb = match users.connections + users.jobs {
+    let verb = match users.connections + users.jobs + users.devices {
         1 => "has it open",
         _ => "have it open",
     };

@@ -35,6 +35,14 @@ impl StoredDisk {
         self.disk.size()
     }
 
+    /// What it is, whatever it is called: no two have the same, of whichever stores.
+    pub fn identity(&self) -> blake3::Hash {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.disk.store_uuid());
+        hasher.update(&self.disk.id().to_le_bytes());
+        hasher.finalize()
+    }
+
     /// The smallest request that is not slow, in bytes.
     pub fn preferred_block(&self) -> u64 {
         BLOCK
@@ -191,6 +199,7 @@ impl StoredDisk {
     async fn settle(&self, durability: Durability) -> Result<()> {
         match durability {
             Durability::Cached => Ok(()),
+            Durability::Written => self.disk.hand_over().await,
             Durability::Durable => self.flush().await,
         }
     }

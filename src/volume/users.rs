@@ -11,6 +11,8 @@ pub enum Purpose {
     Connection,
     /// It is copied to or from.
     Job,
+    /// It is shown as a block device.
+    Device,
 }
 
 /// How many use a volume, by what for.
@@ -20,6 +22,8 @@ pub struct UserCount {
     pub connections: usize,
     /// Jobs.
     pub jobs: usize,
+    /// Block devices.
+    pub devices: usize,
 }
 
 /// The users of one volume. Shared by all threads.
@@ -27,6 +31,7 @@ pub struct UserCount {
 pub(super) struct Users {
     connections: AtomicUsize,
     jobs: AtomicUsize,
+    devices: AtomicUsize,
     are_asked_to_leave: AtomicBool,
     asked: Signal,
 }
@@ -43,6 +48,7 @@ impl UserCount {
         Self {
             connections: self.connections + other.connections,
             jobs: self.jobs + other.jobs,
+            devices: self.devices + other.devices,
         }
     }
 }
@@ -50,16 +56,21 @@ impl UserCount {
 impl std::fmt::Display for UserCount {
     /// As the subject of a sentence.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let plural = |count: usize| if count == 1 { "" } else { "s" };
-        let Self { connections, jobs } = *self;
-        if connections > 0 {
-            write!(f, "{connections} connection{}", plural(connections))?;
-        }
-        if connections > 0 && jobs > 0 {
-            f.write_str(" and ")?;
-        }
-        if jobs > 0 {
-            write!(f, "{jobs} job{}", plural(jobs))?;
+        let Self {
+            connections,
+            jobs,
+            devices,
+        } = *self;
+        let kinds = [
+            (connections, "connection"),
+            (jobs, "job"),
+            (devices, "block device"),
+        ];
+        let counts = kinds.into_iter().filter(|(count, _)| *count > 0);
+        for (index, (count, kind)) in counts.enumerate() {
+            let and = if index > 0 { " and " } else { "" };
+            let plural = if count == 1 { "" } else { "s" };
+            write!(f, "{and}{count} {kind}{plural}")?;
         }
         Ok(())
     }
@@ -78,6 +89,7 @@ impl Users {
         UserCount {
             connections: self.connections.load(Ordering::SeqCst),
             jobs: self.jobs.load(Ordering::SeqCst),
+            devices: self.devices.load(Ordering::SeqCst),
         }
     }
 
@@ -97,6 +109,7 @@ impl Users {
         match purpose {
             Purpose::Connection => &self.connections,
             Purpose::Job => &self.jobs,
+            Purpose::Device => &self.devices,
         }
     }
 }
@@ -107,13 +120,19 @@ mod tests {
 
     #[test]
     fn users_are_counted_in_words() {
-        for (connections, jobs, text) in [
-            (1, 0, "1 connection"),
-            (2, 0, "2 connections"),
-            (0, 1, "1 job"),
-            (3, 2, "3 connections and 2 jobs"),
+        for (connections, jobs, devices, text) in [
+            (1, 0, 0, "1 connection"),
+            (2, 0, 0, "2 connections"),
+            (0, 1, 0, "1 job"),
+            (3, 2, 0, "3 connections and 2 jobs"),
+            (1, 0, 2, "1 connection and 2 block devices"),
         ] {
-            assert_eq!(UserCount { connections, jobs }.to_string(), text);
+            let users = UserCount {
+                connections,
+                jobs,
+                devices,
+            };
+            assert_eq!(users.to_string(), text);
         }
     }
 }

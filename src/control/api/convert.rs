@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use tonic::Status;
 
 use super::proto;
+use crate::frontend::ublk::Attached;
 use crate::store::{Compression, Dedup, Properties, StoreError, TreeInfo, TreeKind};
 use crate::volume::{OpCounts, OpKind, Served, UserCount};
 
@@ -197,4 +198,14 @@ fn problem(served: &Served) -> Option<String> {
     let percent = u128::from(usage.live) * 100 / room;
     let is_full = percent >= FULL_PERCENT;
     is_full.then(|| format!("{percent} % full; delete what is not needed, or grow it"))
+}
+/// A block device.
+pub(super) fn device(attached: Attached) -> proto::Device {
+    proto::Device {
+        number: attached.number,
+        name: attached.volume,
+        queues: attached.queues.into(),
+        depth: attached.depth.into(),
+        read_only: attached.is_read_only,
+    }
 }

@@ -7,6 +7,7 @@
 
 mod bitmaps;
 mod convert;
+mod devices;
 mod jobs;
 mod keys;
 mod qos;
@@ -27,6 +28,7 @@ use super::{StoreName, TreePath};
 use crate::env;
 use crate::env::{Address, Handle};
 use crate::frontend::nbd::Server;
+use crate::frontend::ublk::Devices;
 use crate::volume::{Catalog, Served};
 
 /// The messages, and both ends of the services, as `build.rs` makes them of the `.proto` files.
@@ -61,6 +63,7 @@ struct Inner {
 #[derive(Debug)]
 pub(super) struct Door {
     pub(super) nbd: Arc<Server>,
+    pub(super) devices: Arc<Devices>,
     pub(super) addresses: Vec<Address>,
 }
 

@@ -34,6 +34,7 @@ impl Server for Api {
         let broken = stores.iter().filter(|store| !store.problem.is_empty());
         let problems = broken.map(|store| format!("{}: {}", store.name, store.problem));
         let door = inner.door.as_ref();
+        let devices = door.map_or_else(Vec::new, |door| door.devices.list());
         let addresses = door.map_or(&[][..], |door| &door.addresses);
         Ok(Response::new(StatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -45,6 +46,7 @@ impl Server for Api {
             raws: raws.collect(),
             open: open.collect(),
             jobs: inner.jobs.running() as u64,
+            devices: devices.into_iter().map(convert::device).collect(),
             stores,
         }))
     }

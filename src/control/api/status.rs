@@ -15,6 +15,11 @@ pub(super) fn of_open(error: &OpenError) -> Status {
     Status::new(Code::InvalidArgument, error.to_string())
 }
 
+/// The same, of the kind `code`.
+pub(super) fn of_line(code: Code, line: &OpenError) -> Status {
+    Status::new(code, line.to_string())
+}
+
 /// What is wrong with `what`, and what to do.
 pub(super) fn new(code: Code, what: &str, why: &str, remedy: &'static str) -> Status {
     Status::new(code, OpenError::new(what, why, remedy).to_string())

@@ -44,8 +44,12 @@ impl Stores for Api {
             Key::PassphraseFile(path) => KeySource::PassphraseFile(path.into()),
         });
         let catalog = Arc::clone(&self.0.catalog);
+        let devices = self.devices().ok();
         let opened = self.on_reactor(move || async move {
             let opened = stores::open_store(&catalog, &name, &settings).await;
+            if let (Ok(_), Some(devices)) = (&opened, devices) {
+                devices.take_back().await;
+            }
             opened.map_err(|error| status::of_open(&error))
         });
         let store = Some(convert::store(&*opened.await?));

@@ -65,14 +65,22 @@ impl Volumes for Api {
     async fn resize(&self, request: Request<ResizeVolumeRequest>) -> Answer<ResizeVolumeResponse> {
         let ResizeVolumeRequest { name, size } = request.into_inner();
         let (served, path) = self.volume(&name)?;
-        let connections = self
-            .on_reactor(move || async move {
-                let resized = served.resize(&path.tree, size).await;
-                resized.map_err(|error| status::of(&name, error))
-            })
-            .await?;
-        let connections = connections as u64;
-        Ok(Response::new(ResizeVolumeResponse { connections }))
+        let devices = self.devices().ok();
+        let resized = self.on_reactor(move || async move {
+            let resized = served.resize(&path.tree, size).await;
+            let connections = resized.map_err(|error| status::of(&name, error))?;
+            let told = match devices {
+                Some(devices) => devices.resized(&name).await,
+                None => None,
+            };
+            Ok((connections, told))
+        });
+        let (connections, told) = resized.await?;
+        let problem = told.and_then(Result::err);
+        Ok(Response::new(ResizeVolumeResponse {
+            connections: connections as u64,
+            device_problem: problem.map_or_else(String::new, |error| error.line.to_string()),
+        }))
     }
 
     async fn delete(&self, request: Request<DeleteVolumeRequest>) -> Answer<DeleteVolumeResponse> {

@@ -1,0 +1,110 @@
+//! Who on this machine uses a block device.
+
+use std::fs;
+use std::path::Path;
+
+/// Who uses `/dev/ublkbN`, as the ends of sentences: what is mounted, swapped to, or stacked on it
+/// or one of its partitions.
+pub(super) fn occupants(number: u32) -> Vec<String> {
+    let name = format!("ublkb{number}");
+    let block = Path::new("/sys/block").join(&name);
+    let mut parts = vec![block.clone()];
+    for entry in fs::read_dir(&block).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(&name) {
+            parts.push(entry.path());
+        }
+    }
+    let read = |path: &Path| fs::read_to_string(path).unwrap_or_default();
+    let mounts = read(Path::new("/proc/self/mountinfo"));
+    let mut found = Vec::new();
+    for part in &parts {
+        let device = read(&part.join("dev"));
+        let places = mount_points(&mounts, device.trim());
+        found.extend(places.map(|place| format!("it is mounted at {place}")));
+        for holder in fs::read_dir(part.join("holders"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let holder = holder.file_name();
+            found.push(format!("it is in use by {}", holder.to_string_lossy()));
+        }
+    }
+    let swaps = read(Path::new("/proc/swaps"));
+    if swaps
+        .lines()
+        .any(|line| line.starts_with(&format!("/dev/{name} ")))
+    {
+        found.push("it is swapped to".to_owned());
+    }
+    found
+}
+
+/// The numbers of all ublk devices that there are.
+pub(super) fn device_numbers() -> Vec<u32> {
+    let entries = fs::read_dir("/sys/class/ublk-char").into_iter().flatten();
+    let names = entries.flatten().map(|entry| entry.file_name());
+    let numbers = names.filter_map(|name| name.to_str()?.strip_prefix("ublkc")?.parse().ok());
+    let mut numbers: Vec<u32> = numbers.collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+/// Whether there is a process of this number.
+pub(super) fn is_running(process: i32) -> bool {
+    Path::new("/proc").join(process.to_string()).exists()
+}
+
+/// Where `device`, as `MAJOR:MINOR`, is mounted, as `proc_pid_mountinfo(5)` tells it.
+fn mount_points<'a>(mounts: &'a str, device: &'a str) -> impl Iterator<Item = String> + 'a {
+    mounts.lines().filter_map(move |line| {
+        let mut fields = line.split(' ').skip(2);
+        (fields.next()? == device).then_some(())?;
+        fields.nth(1).map(unescape)
+    })
+}
+
+/// A path as it is, of one in which spaces and the like are octal numbers.
+fn unescape(path: &str) -> String {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let [first, behind @ ..] = rest {
+        let code = behind.first_chunk::<3>().filter(|_| *first == b'\\');
+        let digits = code.and_then(|code| std::str::from_utf8(code).ok());
+        match digits.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &behind[3..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = behind;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_points_are_found_by_the_device() {
+        let mounts = "\
+            29 1 259:0 / / rw - ext4 /dev/root rw\n\
+            36 29 259:1 /sub /mnt/a\\040b rw,noatime shared:7 - ext4 /dev/ublkb0 rw\n\
+            37 29 259:1 / /srv rw - ext4 /dev/ublkb0 rw\n\
+            garbage\n";
+        let found: Vec<String> = mount_points(mounts, "259:1").collect();
+        assert_eq!(found, ["/mnt/a b", "/srv"]);
+        assert_eq!(mount_points(mounts, "259:2").count(), 0);
+        assert_eq!(mount_points(mounts, "").count(), 0);
+    }
+
+    #[test]
+    fn what_is_no_escape_stays() {
+        assert_eq!(unescape("a\\9\\1"), "a\\9\\1");
+        assert_eq!(unescape("\\134x"), "\\x");
+    }
+}

@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# What the tests in the machine share: a server in the folder where the test runs, and how to
+# complain. To be sourced, not run.
+set -euo pipefail
+
+server_pid=
+socket=$PWD/nbd.sock
+export BEDPLATE_CONTROL=$PWD/control.sock
+
+# fail WORD... ends the test.
+fail() {
+    echo "FAIL: $*" >&2
+    exit 1
+}
+
+# said WORD... runs a command and shows what it said only if it fails.
+said() {
+    local output
+    output=$("$@" 2>&1) || fail "$*: $output"
+}
+
+# serve ARGUMENT... starts the server, and returns once it is ready.
+serve() {
+    # What a server before it printed must not be taken for its own.
+    rm -f server.out
+    bedplate serve --nbd "unix:$socket" --control "$BEDPLATE_CONTROL" "$@" \
+        >server.out 2>>server.err &
+    server_pid=$!
+    for _ in {1..1200}; do
+        ! grep -qs '^ready: ' server.out || return 0
+        kill -0 $server_pid 2>/dev/null || break
+        sleep 0.05
+    done
+    fail "the server does not get ready: $(cat server.out server.err)"
+}
+
+# stop ends the server as an operator would, and demands that it leaves in good order.
+stop() {
+    local pid=$server_pid status=0
+    server_pid=
+    kill -TERM "$pid"
+    wait "$pid" || status=$?
+    ((status == 0)) || fail "the server ended with status $status: $(cat server.err)"
+    ! grep -i panic server.err || fail "the server panicked"
+}
+
+# milliseconds prints how long the machine is up.
+milliseconds() {
+    local up
+    read -r up _ </proc/uptime
+    echo $((10#${up/./} * 10))
+}
+
+# expect_equal WANTED FOUND
+expect_equal() {
+    [[ $1 == "$2" ]] || fail "wanted '$1', found '$2'"
+}
+
+# expect_fail PATTERN COMMAND... runs a command that must fail and say something that matches.
+expect_fail() {
+    local pattern=$1 output
+    shift
+    if output=$("$@" 2>&1); then
+        fail "this should not have worked: $*"
+    fi
+    grep -qiE -- "$pattern" <<<"$output" || fail "'$*' does not say '$pattern': $output"
+}
+
+trap 'echo "FAIL: line $LINENO: $BASH_COMMAND" >&2; tail -n 20 server.err >&2 || true' ERR
+trap '[[ -z $server_pid ]] || kill -KILL $server_pid 2>/dev/null || true' EXIT
