@@ -138,8 +138,7 @@ impl Iscsi {
         env::all(carried).await.into_iter().collect()
     }
 
-    /// Carries one command to its end, whatever becomes of connections. Boxed, since it would make
-    /// the futures of all requests larger, those of other backends too.
+    /// Carries one command to its end, whatever becomes of connections.
     async fn carry_one(
         &self,
         during: &'static str,
@@ -147,8 +146,7 @@ impl Iscsi {
         command: &Command,
     ) -> std::result::Result<(), NotCarried> {
         let attempt = async || self.attempt(during, share, command).await;
-        let carried = Box::pin(patiently(self.session.place.timeout, attempt)).await;
-        match carried {
+        match patiently(self.session.place.timeout, attempt).await {
             Some(carried) => carried,
             None => {
                 self.fence().await;
@@ -328,111 +326,133 @@ impl Backend for Iscsi {
         }
     }
 
+    // Boxed, all of it: else the futures of all requests would be larger, those of other backends
+    // too.
+
     async fn read(&self, at: Extent, buf: Buf) -> Result<Buf> {
-        let memory = Memory::new(buf);
-        let commands = self.transfers(at, &memory, Direction::In, scsi::read);
-        let read = self.carry("read", at.len(), commands).await;
-        read.map_err(NotCarried::of_read)?;
-        Ok(memory.take())
+        Box::pin(async move {
+            let memory = Memory::new(buf);
+            let commands = self.transfers(at, &memory, Direction::In, scsi::read);
+            let read = self.carry("read", at.len(), commands).await;
+            read.map_err(NotCarried::of_read)?;
+            Ok(memory.take())
+        })
+        .await
     }
 
     async fn write(&self, offset: u64, data: Buf) -> Result<()> {
-        let at = Extent::between(offset, offset + data.len() as u64);
-        let memory = Memory::new(data);
-        let commands = self.transfers(at, &memory, Direction::Out, scsi::write);
-        let written = self.carry("write", at.len(), commands).await;
-        written.map_err(NotCarried::of_change)?;
-        self.bound_unflushed().await
+        Box::pin(async move {
+            let at = Extent::between(offset, offset + data.len() as u64);
+            let memory = Memory::new(data);
+            let commands = self.transfers(at, &memory, Direction::Out, scsi::write);
+            let written = self.carry("write", at.len(), commands).await;
+            written.map_err(NotCarried::of_change)?;
+            self.bound_unflushed().await
+        })
+        .await
     }
 
     async fn flush(&self) -> Result<()> {
-        let unknown = |errno| {
-            let during = "flush";
-            Error::Unknown(Fault { during, errno })
-        };
-        let memory = Memory::new(Buf::new(0));
-        let command = Command::whole(scsi::synchronize_cache(), Direction::None, &memory);
-        // Whatever is done before this moment is done, or done again, before the flush is.
-        let moment = self.session.unflushed.moment();
-        let flushed = match self.disk().has_cache {
-            true => self.carry("flush", 0, vec![command]).await,
-            false => Ok(()),
-        };
-        if let Err(NotCarried::Unknown(Fault {
-            errno: libc::EIO, ..
-        })) = flushed
-        {
-            // A disk may forget what it could not write once it has said so.
-            self.session.note_loss();
-        }
-        match flushed {
-            _ if self.session.has_lost() => Err(unknown(libc::EIO)),
-            Ok(()) => {
-                self.session.unflushed.forget(moment);
-                Ok(())
+        Box::pin(async move {
+            let unknown = |errno| {
+                let during = "flush";
+                Error::Unknown(Fault { during, errno })
+            };
+            let memory = Memory::new(Buf::new(0));
+            let command = Command::whole(scsi::synchronize_cache(), Direction::None, &memory);
+            // Whatever is done before this moment is done, or done again, before the flush is.
+            let moment = self.session.unflushed.moment();
+            let flushed = match self.disk().has_cache {
+                true => self.carry("flush", 0, vec![command]).await,
+                false => Ok(()),
+            };
+            if let Err(NotCarried::Unknown(Fault {
+                errno: libc::EIO, ..
+            })) = flushed
+            {
+                // A disk may forget what it could not write once it has said so.
+                self.session.note_loss();
             }
-            Err(error) => Err(unknown(error.of_change().errno())),
-        }
+            match flushed {
+                _ if self.session.has_lost() => Err(unknown(libc::EIO)),
+                Ok(()) => {
+                    self.session.unflushed.forget(moment);
+                    Ok(())
+                }
+                Err(error) => Err(unknown(error.of_change().errno())),
+            }
+        })
+        .await
     }
 
     async fn discard(&self, at: Extent) -> Result<()> {
-        if !self.disk().unmaps {
-            return Ok(());
-        }
-        let most = self.disk().unmap_bytes_max / self.disk().block * self.disk().block;
-        let ranges: Vec<_> = Self::pieces(at, most.max(self.disk().block))
-            .map(|piece| self.disk().blocks_of(piece))
-            .collect();
-        for ranges in ranges.chunks(self.disk().unmap_ranges_max) {
-            let list = scsi::unmap_list(ranges);
-            let len = u16::try_from(list.len()).expect("few ranges");
-            let memory = Memory::new(Buf::from(&list[..]));
-            // Some targets count what they did not look at, though it is done.
-            let command = Command::whole(scsi::unmap(len), Direction::Out, &memory).or_shorter();
-            match self.carry("discard", list.len(), vec![command]).await {
-                // It is a hint.
-                Ok(()) | Err(NotCarried::Unsupported(_)) => {}
-                Err(error) => return Err(error.of_change()),
+        Box::pin(async move {
+            if !self.disk().unmaps {
+                return Ok(());
             }
-        }
-        Ok(())
+            let most = self.disk().unmap_bytes_max / self.disk().block * self.disk().block;
+            let ranges: Vec<_> = Self::pieces(at, most.max(self.disk().block))
+                .map(|piece| self.disk().blocks_of(piece))
+                .collect();
+            for ranges in ranges.chunks(self.disk().unmap_ranges_max) {
+                let list = scsi::unmap_list(ranges);
+                let len = u16::try_from(list.len()).expect("few ranges");
+                let memory = Memory::new(Buf::from(&list[..]));
+                // Some targets count what they did not look at, though it is done.
+                let command =
+                    Command::whole(scsi::unmap(len), Direction::Out, &memory).or_shorter();
+                match self.carry("discard", list.len(), vec![command]).await {
+                    // It is a hint.
+                    Ok(()) | Err(NotCarried::Unsupported(_)) => {}
+                    Err(error) => return Err(error.of_change()),
+                }
+            }
+            Ok(())
+        })
+        .await
     }
 
     async fn write_zeroes(&self, at: Extent, mode: ZeroMode) -> Result<()> {
-        if !self.no_write_same.load(Ordering::Relaxed) {
-            match self.write_same(at, mode).await {
-                Ok(()) => return self.bound_unflushed().await,
-                Err(NotCarried::Unsupported(_)) => {
-                    self.no_write_same.store(true, Ordering::Relaxed);
+        Box::pin(async move {
+            if !self.no_write_same.load(Ordering::Relaxed) {
+                match self.write_same(at, mode).await {
+                    Ok(()) => return self.bound_unflushed().await,
+                    Err(NotCarried::Unsupported(_)) => {
+                        self.no_write_same.store(true, Ordering::Relaxed);
+                    }
+                    Err(error) => return Err(error.of_change()),
                 }
-                Err(error) => return Err(error.of_change()),
             }
-        }
-        match mode.only_if_fast {
-            true => Err(Error::Refused(Refusal::NotSupported)),
-            false => self.write_zero_data(at).await,
-        }
+            match mode.only_if_fast {
+                true => Err(Error::Refused(Refusal::NotSupported)),
+                false => self.write_zero_data(at).await,
+            }
+        })
+        .await
     }
 
     async fn status(&self, at: Extent, runs_max: usize) -> Result<Vec<StatusRun>> {
-        let all_data = vec![StatusRun {
-            bytes: at.bytes(),
-            status: Status::Data,
-        }];
-        if !self.disk().is_thin || !self.disk().unmapped_is_zero {
-            return Ok(all_data);
-        }
-        let bytes = usize::try_from(STATUS_BYTES).expect("small");
-        let memory = Memory::new(Buf::zeroed(bytes));
-        let cdb = scsi::get_lba_status(at.offset() / self.disk().block, STATUS_BYTES);
-        let command = Command::whole(cdb, Direction::In, &memory).or_shorter();
-        match self.carry("status", bytes, vec![command]).await {
-            Ok(()) => {}
-            Err(NotCarried::Unsupported(_)) => return Ok(all_data),
-            Err(error) => return Err(error.of_read()),
-        }
-        let runs = runs(at, self.disk().block, &memory.take(), runs_max);
-        Ok(if runs.is_empty() { all_data } else { runs })
+        Box::pin(async move {
+            let all_data = vec![StatusRun {
+                bytes: at.bytes(),
+                status: Status::Data,
+            }];
+            if !self.disk().is_thin || !self.disk().unmapped_is_zero {
+                return Ok(all_data);
+            }
+            let bytes = usize::try_from(STATUS_BYTES).expect("small");
+            let memory = Memory::new(Buf::zeroed(bytes));
+            let cdb = scsi::get_lba_status(at.offset() / self.disk().block, STATUS_BYTES);
+            let command = Command::whole(cdb, Direction::In, &memory).or_shorter();
+            match self.carry("status", bytes, vec![command]).await {
+                Ok(()) => {}
+                Err(NotCarried::Unsupported(_)) => return Ok(all_data),
+                Err(error) => return Err(error.of_read()),
+            }
+            let runs = runs(at, self.disk().block, &memory.take(), runs_max);
+            Ok(if runs.is_empty() { all_data } else { runs })
+        })
+        .await
     }
 }
 

@@ -138,8 +138,8 @@ pub const UNFLUSHED_BYTES_MAX: usize = 64 * MIB;
 /// all requests of its queues move at once: 32 MiB a queue as it comes.
 pub const UBLK_DEVICES_MAX: usize = 64;
 
-/// Requests that each queue of a block device has at once, if nothing else is asked for. Further ones
-/// wait in the kernel.
+/// Requests that each queue of a block device has at once, if nothing else is asked for. Further
+/// ones wait in the kernel.
 pub const UBLK_DEPTH: u16 = 128;
 
 /// What one request of a block device moves at most, in bytes. The kernel splits longer ones.

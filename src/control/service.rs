@@ -305,8 +305,8 @@ fn open_tracker(
     })
 }
 
-/// What a raw disk is, for as long as it is exported by the same name from the same place; `None` if
-/// it goes with this process.
+/// What a raw disk is, for as long as it is exported by the same name from the same place; `None`
+/// if it goes with this process.
 fn origin(name: &ExportName, location: &Location) -> Option<String> {
     match location {
         Location::File(path) => {

@@ -9,6 +9,7 @@
 //! Nothing else in the crate reads a clock, draws a random number or starts a thread;
 //! `clippy.toml` and `tests/it/tidy.rs` keep it so.
 
+mod address;
 mod blocking;
 mod driver;
 mod executor;
@@ -31,11 +32,12 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+pub use address::Address;
 pub use blocking::{blocking, detached, detached_done};
 pub use driver::{ask_driver, drive};
 pub use fs::{FileHandle, fallocate, fdatasync, read_at, write_at};
 pub use mapping::Mapping;
-pub use net::{Address, Listener, Pieces, Ports, Socket, Stream, ready};
+pub use net::{Listener, Pieces, Ports, Socket, Stream, ready};
 pub use outskirts::Outskirts;
 pub use reactor::{Handle, Runtime, block_on, this_reactor};
 pub use signal::{Asked, Operator, forbid_core_dumps, raise_descriptor_limit};

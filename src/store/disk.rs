@@ -196,8 +196,8 @@ impl Disk {
         self.shell.wait_durable(number).await
     }
 
-    /// Makes everything that was answered before, on any volume of the store, survive the end of this
-    /// process.
+    /// Makes everything that was answered before, on any volume of the store, survive the end of
+    /// this process.
     ///
     /// # Errors
     /// `Poisoned`; the store takes no writes after that.

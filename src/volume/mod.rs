@@ -133,8 +133,9 @@ impl Volume {
         Arc::clone(&name)
     }
 
-    /// What it is, whatever it is called: the same number after a restart, and another one for every
-    /// other volume, as far as 64 bits of a hash go. `None` if its content goes with this process.
+    /// What it is, whatever it is called: the same number after a restart, and another one for
+    /// every other volume, as far as 64 bits of a hash go. `None` if its content goes with this
+    /// process.
     pub fn identity(&self) -> Option<u64> {
         let hash = match self.stored() {
             Some(disk) => disk.identity(),

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The server is killed under a mounted, loaded file system, ROUNDS times: what is asked of the device
-# waits, the next server takes it back by itself, nothing fails, and what was synced is there.
+# The server is killed under a mounted, loaded file system, ROUNDS times: what is asked of the
+# device waits, the next server takes it back by itself, nothing fails, and what was synced is
+# there.
 set -euo pipefail
 source /tests/lib.sh
 modprobe ublk_drv
