@@ -5,6 +5,7 @@ set -euo pipefail
 source /tests/lib.sh
 modprobe nbd max_part=0
 modprobe dm-crypt
+modprobe xts
 modprobe loop
 printf 'correct horse battery staple' >words
 said bedplate raw format disk.luks --size 128M --passphrase-file words
