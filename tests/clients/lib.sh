@@ -1,17 +1,13 @@
 #!/usr/bin/env bash
-# What the shell tests share: a server in the folder where the test runs, and how to complain.
+# What the shell tests share: a server in the folder where the test runs.
 set -euo pipefail
+# shellcheck source=tests/clients/expect.sh
+source "$CLIENTS/expect.sh"
 
 server_pid=
 socket=$PWD/nbd.sock
 # Commands call the server that is called so, if nothing else is said.
 export BEDPLATE_CONTROL=$PWD/server.control
-
-# fail WORD... ends the test.
-fail() {
-    echo "FAIL: $*" >&2
-    exit 1
-}
 
 # start NAME ARGUMENT... runs `bedplate serve ARGUMENT...` and returns once it is ready. What it
 # prints is in NAME.out and NAME.err; its process is $server_pid, its control socket NAME.control.
@@ -61,21 +57,6 @@ stop() {
 # uri NAME prints how clients call the export NAME.
 uri() {
     echo "nbd+unix:///$1?socket=$socket"
-}
-
-# expect_fail PATTERN COMMAND... runs a command that must fail and say something that matches.
-expect_fail() {
-    local pattern=$1 output
-    shift
-    if output=$("$@" 2>&1); then
-        fail "this should not have worked: $*"
-    fi
-    grep -qiE -- "$pattern" <<<"$output" || fail "'$*' does not say '$pattern': $output"
-}
-
-# expect_equal WANTED FOUND
-expect_equal() {
-    [[ $1 == "$2" ]] || fail "wanted '$1', found '$2'"
 }
 
 # refuse STATUS PATTERN ARGUMENT... demands that the server does not start, with that exit status

@@ -1,17 +1,13 @@
 #!/usr/bin/env bash
-# What the tests in the machine share: a server in the folder where the test runs, and how to
-# complain. To be sourced, not run.
+# What the tests in the machine share: a server in the folder where the test runs. To be sourced,
+# not run.
 set -euo pipefail
+# shellcheck source=tests/clients/expect.sh
+source /tests/expect.sh
 
 server_pid=
 socket=$PWD/nbd.sock
 export BEDPLATE_CONTROL=$PWD/control.sock
-
-# fail WORD... ends the test.
-fail() {
-    echo "FAIL: $*" >&2
-    exit 1
-}
 
 # said WORD... runs a command and shows what it said only if it fails.
 said() {
@@ -49,21 +45,6 @@ milliseconds() {
     local up
     read -r up _ </proc/uptime
     echo $((10#${up/./} * 10))
-}
-
-# expect_equal WANTED FOUND
-expect_equal() {
-    [[ $1 == "$2" ]] || fail "wanted '$1', found '$2'"
-}
-
-# expect_fail PATTERN COMMAND... runs a command that must fail and say something that matches.
-expect_fail() {
-    local pattern=$1 output
-    shift
-    if output=$("$@" 2>&1); then
-        fail "this should not have worked: $*"
-    fi
-    grep -qiE -- "$pattern" <<<"$output" || fail "'$*' does not say '$pattern': $output"
 }
 
 trap 'echo "FAIL: line $LINENO: $BASH_COMMAND" >&2; tail -n 20 server.err >&2 || true' ERR
