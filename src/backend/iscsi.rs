@@ -31,14 +31,13 @@ use crate::base::limits::{NETWORK_BYTES_MAX, UNFLUSHED_BYTES_MAX};
 use crate::base::{
     Buf, Error, Extent, Fault, OpenError, Refusal, Result, Status, StatusRun, ZeroMode,
 };
-use crate::env;
+use crate::env::{self, TaskLock};
 
 use disk::Disk;
 use identity::Identity;
 use operation::{Command, Direction, Memory, Operation, Outcome};
 use scsi::Meaning;
 use session::{Failure, Session};
-use unflushed::Turn;
 
 pub use place::IscsiPlace;
 
@@ -60,7 +59,7 @@ pub struct Iscsi {
     session: Arc<Session>,
     in_flight: Arc<InFlight>,
     /// Who flushes since too much is not flushed.
-    flushing: Turn,
+    flushing: TaskLock,
     /// Whether the disk has said that it does not know WRITE SAME.
     no_write_same: AtomicBool,
 }
@@ -104,7 +103,7 @@ impl Iscsi {
         let opened = Self {
             session,
             in_flight: InFlight::new(NETWORK_BYTES_MAX),
-            flushing: Turn::default(),
+            flushing: TaskLock::default(),
             no_write_same: AtomicBool::new(false),
         };
         if access == Access::Write && opened.disk().is_read_only {
@@ -247,13 +246,13 @@ impl Iscsi {
 
     /// Flushes where so much is not flushed that more cannot be kept. One does, the others wait.
     async fn bound_unflushed(&self) -> Result<()> {
-        while self.session.unflushed.bytes() >= UNFLUSHED_BYTES_MAX {
-            let Some(turn) = self.flushing.take_turn() else {
-                self.flushing.wait().await;
-                continue;
-            };
-            self.flush().await?;
-            drop(turn);
+        let is_much = || self.session.unflushed.bytes() >= UNFLUSHED_BYTES_MAX;
+        while is_much() {
+            let _turn = self.flushing.lock().await;
+            // Whoever had the turn before may have flushed for all.
+            if is_much() {
+                self.flush().await?;
+            }
         }
         Ok(())
     }

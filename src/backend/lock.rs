@@ -7,28 +7,22 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::time::Duration;
 
 use super::Access;
+use crate::base::limits::{TAKEN_PAUSE, TAKEN_TRIES};
 use crate::env;
 
-/// How often a lock is tried that somebody else has, and how long it is waited between: two
-/// seconds in all. The kernel closes the files of a process that was killed when the last of its
-/// I/O has ended, a moment after the process is gone; whoever starts it again should not be told
-/// that it is still there.
-const TRIES: u32 = 100;
-const PAUSE: Duration = Duration::from_millis(20);
-
-/// Locks all of `file` for `access`; `false` if somebody else keeps a lock against that.
+/// Locks all of `file` for `access`; `false` if somebody else keeps a lock against that for two
+/// seconds: it may be one that was just killed.
 ///
 /// # Errors
 /// If the file cannot be locked at all.
 pub(super) async fn lock(file: &OwnedFd, access: Access) -> io::Result<bool> {
-    for _ in 1..TRIES {
+    for _ in 1..TAKEN_TRIES {
         if try_lock(file, access)? {
             return Ok(true);
         }
-        env::sleep(PAUSE).await;
+        env::sleep(TAKEN_PAUSE).await;
     }
     try_lock(file, access)
 }

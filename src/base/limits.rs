@@ -149,6 +149,14 @@ pub const UBLK_REQUEST_BYTES: u32 = 256 << 10;
 /// splits longer ones.
 pub const UBLK_DISCARD_BYTES: u64 = 1 << 30;
 
+/// How often a file or an address is tried that somebody else has, and how long it is waited
+/// between: two seconds in all. The kernel closes what a process that was killed had open when the
+/// last of its I/O has ended, a moment after the process is gone; whoever starts it again should
+/// not be told that it is still there.
+pub const TAKEN_TRIES: u32 = 100;
+/// See [`TAKEN_TRIES`].
+pub const TAKEN_PAUSE: Duration = Duration::from_millis(20);
+
 /// Entries of a reactor's submission queue. A full queue is submitted and goes on.
 pub const RING_ENTRIES: u32 = 1024;
 

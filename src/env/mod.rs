@@ -22,6 +22,7 @@ mod ring;
 mod signal;
 pub mod sim;
 mod slot;
+mod task_lock;
 mod timer;
 mod wait;
 
@@ -42,6 +43,7 @@ pub use outskirts::Outskirts;
 pub use reactor::{Handle, Runtime, block_on, this_reactor};
 pub use signal::{Asked, Operator, forbid_core_dumps, raise_descriptor_limit};
 pub use slot::Slot;
+pub use task_lock::{TaskLock, TaskLockGuard};
 pub use timer::{Instant, Sleep};
 pub use wait::Signal;
 

@@ -14,7 +14,9 @@ use super::fs::{FileHandle, fd};
 use super::reactor::plain;
 use super::ring::{Keep, Operation, count};
 use super::sim;
-use crate::base::limits::{GATHER_PIECES_MAX, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, SOCKET_BYTES};
+use crate::base::limits::{
+    GATHER_PIECES_MAX, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, SOCKET_BYTES, TAKEN_PAUSE, TAKEN_TRIES,
+};
 use crate::base::{Buf, OpenError};
 
 /// Who may connect to a unix socket.
@@ -373,24 +375,17 @@ fn remove_stale(path: &std::path::Path) {
     }
 }
 
-/// How often an address is tried that is in use, and how long it is waited between: two seconds in
-/// all. The kernel closes the sockets of a process that was killed when the last of its I/O has
-/// ended, a moment after the process is gone; whoever starts it again should not be told that it is
-/// still there.
-const BIND_TRIES: u32 = 100;
-const BIND_PAUSE: Duration = Duration::from_millis(20);
-
 #[expect(
     clippy::disallowed_methods,
     reason = "nothing is served before there is an address"
 )]
 fn bind_patiently(address: &Address, readers: Readers) -> rustix::io::Result<OwnedFd> {
-    for _ in 1..BIND_TRIES {
+    for _ in 1..TAKEN_TRIES {
         if let Address::Unix(path) = address {
             remove_stale(path);
         }
         match bind_socket(address, readers) {
-            Err(rustix::io::Errno::ADDRINUSE) => std::thread::sleep(BIND_PAUSE),
+            Err(rustix::io::Errno::ADDRINUSE) => std::thread::sleep(TAKEN_PAUSE),
             done => return done,
         }
     }

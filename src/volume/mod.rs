@@ -241,14 +241,14 @@ impl Volume {
                 None => Ok(()),
             };
             let done = |()| Answer::Done;
-            let (result, _noted) = match (&self.tracker, changed_by(&request.op)) {
-                (Some(tracker), Some(at)) if result.is_ok() => {
-                    match Box::pin(tracker.note(at)).await {
-                        Ok(noted) => (Ok(()), Some(noted)),
-                        Err(error) => (Err(error), None),
-                    }
-                }
-                _ => (result, None),
+            let tracker = self.tracker.as_ref().filter(|_| result.is_ok());
+            let noting = tracker.and_then(|tracker| Some((tracker, changed_by(&request.op)?)));
+            let (result, _noted) = match noting {
+                Some((tracker, at)) => match Box::pin(tracker.note(at)).await {
+                    Ok(noted) => (Ok(()), Some(noted)),
+                    Err(error) => (Err(error), None),
+                },
+                None => (result, None),
             };
             let result = match request.op {
                 _ if result.is_err() => result.map(done),

@@ -7,11 +7,9 @@
 //! never are under way together, so that order is one in which they may have been done.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::operation::Command;
-use crate::env::Signal;
 
 /// What a command counts at least, in bytes: what it takes in memory without its data.
 const COMMAND_BYTES: usize = 512;
@@ -72,36 +70,6 @@ impl Unflushed {
 
     fn lock(&self) -> MutexGuard<'_, List> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A turn that one has at a time.
-#[derive(Default)]
-pub(super) struct Turn {
-    taken: AtomicBool,
-    given_back: Signal,
-}
-
-/// Having the turn, until this is dropped.
-pub(super) struct HavingTurn<'a>(&'a Turn);
-
-impl Turn {
-    /// Takes the turn, if nobody has it.
-    pub(super) fn take_turn(&self) -> Option<HavingTurn<'_>> {
-        (!self.taken.swap(true, Ordering::SeqCst)).then_some(HavingTurn(self))
-    }
-
-    /// Waits until nobody has it.
-    pub(super) async fn wait(&self) {
-        let look = || (!self.taken.load(Ordering::SeqCst)).then_some(());
-        self.given_back.wait_for(look).await;
-    }
-}
-
-impl Drop for HavingTurn<'_> {
-    fn drop(&mut self) {
-        self.0.taken.store(false, Ordering::SeqCst);
-        self.0.given_back.wake_all();
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::proto::Credentials;
 use crate::backend::url::{Options, split_options};
+use crate::base::limits::NETWORK_TIMEOUT;
 
 /// `//HOST[:PORT]/EXPORT/PATH[?mountport=N&uid=N&gid=N&wait=SECONDS]`: a file on an NFS server.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,9 +28,6 @@ pub struct NfsPlace {
 
 /// The usual port of NFS.
 const NFS_PORT: u16 = 2049;
-
-/// How long requests wait for a server where nobody has said how long.
-const WAIT: Duration = Duration::from_secs(120);
 
 /// The least that makes sense: a server that is started again takes that long.
 const WAIT_SECONDS_MIN: u32 = 5;
@@ -102,7 +100,7 @@ impl NfsPlace {
 
     pub(super) fn wait(&self) -> Duration {
         self.wait
-            .map_or(WAIT, |wait| Duration::from_secs(wait.into()))
+            .map_or(NETWORK_TIMEOUT, |wait| Duration::from_secs(wait.into()))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::base;
 use crate::control::BitmapPath;
 use crate::store::format::BLOCK;
 use crate::store::{Store, StoreError};
-use crate::volume::{REGION_BYTES, Tracker, Volume};
+use crate::volume::{REGION_BYTES, Volume};
 
 /// Runs of changed and unchanged blocks that one call tells of.
 const RUNS: usize = 4096;
@@ -39,7 +39,8 @@ impl Bitmaps for Api {
         request: Request<proto::ListBitmapsRequest>,
     ) -> Answer<proto::ListBitmapsResponse> {
         let name = request.into_inner().volume;
-        if let Some(tracker) = self.tracker(&name)? {
+        let tracked = self.tracked(&name)?;
+        if let Some(tracker) = tracked.as_deref().and_then(Volume::tracker) {
             let told = tracker.bitmaps().into_iter().map(|bitmap| proto::Bitmap {
                 name: format!("{name}:{}", bitmap.name),
                 since: bitmap.since,
@@ -157,27 +158,19 @@ impl Api {
         .await
     }
 
-    /// What tells of the changes of the export `name`; `None` if it is not a raw disk.
-    fn tracker(&self, name: &str) -> Result<Option<Arc<Tracker>>, Status> {
-        let Some(volume) = self.raw(name) else {
-            return Ok(None);
-        };
-        match volume.tracker() {
-            Some(tracker) => Ok(Some(Arc::clone(tracker))),
-            None => {
+    /// The raw disk `name`, whose changes something tells of; `None` if it is not a raw disk.
+    fn tracked(&self, name: &str) -> Result<Option<Arc<Volume>>, Status> {
+        let raws = self.0.catalog.raws().into_iter();
+        let mut raws = raws.map(|(volume, _)| volume);
+        match raws.find(|volume| *volume.name() == *name) {
+            Some(volume) if volume.tracker().is_none() => {
                 let why = "nothing remembers what of this disk changes";
                 let remedy =
                     "name a file for that in the config file: 'bitmaps' of its [raw] table";
                 Err(status::new(Code::FailedPrecondition, name, why, remedy))
             }
+            found => Ok(found),
         }
-    }
-
-    /// The raw disk `name`.
-    fn raw(&self, name: &str) -> Option<Arc<Volume>> {
-        let mut raws = self.0.catalog.raws().into_iter();
-        let found = raws.find(|(volume, _)| *volume.name() == *name);
-        found.map(|(volume, _)| volume)
     }
 
     /// The raw disk and the name of its bitmap that `text` names, if it is one of a raw disk.
@@ -185,12 +178,8 @@ impl Api {
         let Some((export, name)) = text.rsplit_once(':') else {
             return Ok(None);
         };
-        let is_tracked = self.tracker(export)?.is_some();
-        let disk = self.raw(export).filter(|_| is_tracked);
-        Ok(disk.map(|disk| RawBitmap {
-            disk,
-            name: name.to_owned(),
-        }))
+        let name = name.to_owned();
+        Ok(self.tracked(export)?.map(|disk| RawBitmap { disk, name }))
     }
 
     async fn begin_raw(&self, name: String, bitmap: RawBitmap, is_new: bool) -> Result<(), Status> {

@@ -62,7 +62,7 @@ impl Server for Api {
             .filter(|served| wanted(served.name()))
             .map(|served| convert::store(&served))
             .collect();
-        let is_export = catalog.names().contains(&name);
+        let is_export = !name.is_empty() && catalog.names().contains(&name);
         if !name.is_empty() && stores.is_empty() && !is_export {
             let why = "there is no store or export of this name";
             let remedy = "see 'bedplate status' and 'bedplate volume list'";

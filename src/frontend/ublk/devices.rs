@@ -6,7 +6,6 @@
 //! ([`Volume::identity`]). So there is no list that could differ from what there is.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use super::occupants::{device_numbers, is_running, occupants};
 use super::queue::{self, QueueParts};
 use super::uapi::{self, DeviceInfo, Params, feature, state};
 use crate::base::limits::{UBLK_DEPTH, UBLK_DEVICES_MAX, UBLK_DISCARD_BYTES, UBLK_REQUEST_BYTES};
-use crate::env::{self, Either, Handle, Mapping, Signal};
+use crate::env::{self, Either, Handle, Mapping, TaskLock};
 use crate::volume::{Access, Catalog, Lease, Purpose, Volume};
 
 /// How long the kernel may take to show a device, which includes that it looks for partitions.
@@ -33,9 +32,8 @@ pub struct Devices {
     catalog: Arc<Catalog>,
     reactors: Vec<Handle>,
     desk: Mutex<BTreeMap<u32, Arc<Device>>>,
-    /// Somebody attaches, detaches or takes back.
-    is_busy: AtomicBool,
-    freed: Signal,
+    /// Held by who changes what devices there are.
+    turn: TaskLock,
 }
 
 /// How a device is to be.
@@ -64,9 +62,6 @@ pub struct Attached {
     pub is_read_only: bool,
 }
 
-/// The right to change what devices there are.
-struct Turn<'a>(&'a Devices);
-
 /// How the queues of a device come to be served.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Beginning {
@@ -81,8 +76,7 @@ impl Devices {
             catalog,
             reactors,
             desk: Mutex::default(),
-            is_busy: AtomicBool::new(false),
-            freed: Signal::new(),
+            turn: TaskLock::default(),
         })
     }
 
@@ -91,7 +85,7 @@ impl Devices {
     /// # Errors
     /// If there is no such volume, if it is attached already, or if the kernel cannot.
     pub async fn attach(&self, name: &str, shape: Shape) -> Result<Attached, UblkError> {
-        let _turn = self.turn().await;
+        let _turn = self.turn.lock().await;
         let Some(volume) = self.catalog.open(name, Purpose::Device) else {
             let remedy = "see 'bedplate volume list'";
             let why = "there is no volume or snapshot of this name, or it is going away";
@@ -135,7 +129,7 @@ impl Devices {
     /// # Errors
     /// If there is no such device, if somebody uses it, or if another server has it.
     pub async fn detach(&self, number: u32) -> Result<String, UblkError> {
-        let _turn = self.turn().await;
+        let _turn = self.turn.lock().await;
         let what = format!("/dev/ublkb{number}");
         let device = self.desk().get(&number).cloned();
         let control = Control::open().await?;
@@ -196,7 +190,7 @@ impl Devices {
     /// Takes back what a server before this one has left, as far as its volumes are here; gives how
     /// many devices that are.
     pub async fn take_back(&self) -> usize {
-        let _turn = self.turn().await;
+        let _turn = self.turn.lock().await;
         let numbers = device_numbers();
         if numbers.is_empty() {
             return 0;
@@ -234,7 +228,7 @@ impl Devices {
     /// Begins no further request, and waits until those under way are answered. The devices stay,
     /// and what is asked of them waits for the server that comes next.
     pub async fn leave(&self) {
-        let _turn = self.turn().await;
+        let _turn = self.turn.lock().await;
         let devices = std::mem::take(&mut *self.desk());
         for device in devices.values() {
             device.leave();
@@ -388,21 +382,8 @@ impl Devices {
         Ok(())
     }
 
-    async fn turn(&self) -> Turn<'_> {
-        let take = || (!self.is_busy.swap(true, Ordering::SeqCst)).then_some(());
-        self.freed.wait_for(take).await;
-        Turn(self)
-    }
-
     fn desk(&self) -> MutexGuard<'_, BTreeMap<u32, Arc<Device>>> {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.0.is_busy.store(false, Ordering::SeqCst);
-        self.0.freed.wake_all();
     }
 }
 

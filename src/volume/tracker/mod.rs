@@ -20,7 +20,7 @@ mod rounds;
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::head::{BadHead, HEAD_BYTES, Head, MAGIC};
@@ -29,7 +29,7 @@ use self::rounds::Rounds;
 use crate::backend::{Backend, Checked};
 use crate::base::limits::BITMAPS_MAX;
 use crate::base::{Buf, Extent, Mark, Result, Status, StatusRun};
-use crate::env::Signal;
+use crate::env::{Signal, TaskLock};
 use crate::store::{BitmapName, StoreError};
 
 pub use self::head::TrackedBitmap;
@@ -57,9 +57,8 @@ pub struct Tracker {
     ended: Signal,
     rounds: Rounds,
     head: Mutex<Head>,
-    /// Whether somebody changes the head.
-    is_taken: AtomicBool,
-    given_back: Signal,
+    /// Held by who changes the head.
+    head_turn: TaskLock,
 }
 
 /// A change of the disk that is noted. Kept until the change is done.
@@ -106,8 +105,7 @@ impl Tracker {
             ended: Signal::new(),
             rounds: Rounds::default(),
             head: Mutex::new(head.clone()),
-            is_taken: AtomicBool::new(false),
-            given_back: Signal::new(),
+            head_turn: TaskLock::default(),
         };
         tracker.read_pages(&head).await?;
         // A crash may have left regions of an era whose head was never written.
@@ -184,7 +182,7 @@ impl Tracker {
         is_new: bool,
     ) -> std::result::Result<(), StoreError> {
         BitmapName::new("disk", name)?;
-        let _turn = self.take_turn().await;
+        let _turn = self.head_turn.lock().await;
         let mut head = self.lock().clone();
         let found = head.bitmaps.iter().position(|bitmap| bitmap.name == name);
         match (found, is_new) {
@@ -220,7 +218,7 @@ impl Tracker {
     /// # Errors
     /// `NotFound`, or as the backend's.
     pub async fn delete_bitmap(&self, name: &str) -> std::result::Result<(), StoreError> {
-        let _turn = self.take_turn().await;
+        let _turn = self.head_turn.lock().await;
         let mut head = self.lock().clone();
         let before = head.bitmaps.len();
         head.bitmaps.retain(|bitmap| bitmap.name != name);
@@ -331,12 +329,6 @@ impl Tracker {
     fn lock(&self) -> MutexGuard<'_, Head> {
         self.head.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    async fn take_turn(&self) -> HeadTurn<'_> {
-        let take = || (!self.is_taken.swap(true, Ordering::SeqCst)).then_some(());
-        self.given_back.wait_for(take).await;
-        HeadTurn(self)
-    }
 }
 
 impl fmt::Debug for Tracker {
@@ -344,16 +336,6 @@ impl fmt::Debug for Tracker {
         let mut told = f.debug_struct("Tracker");
         let told = told.field("disk_bytes", &self.disk_bytes);
         told.field("head", &self.head).finish_non_exhaustive()
-    }
-}
-
-/// The right to change the head.
-struct HeadTurn<'a>(&'a Tracker);
-
-impl Drop for HeadTurn<'_> {
-    fn drop(&mut self) {
-        self.0.is_taken.store(false, Ordering::SeqCst);
-        self.0.given_back.wake_all();
     }
 }
 

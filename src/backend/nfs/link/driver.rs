@@ -11,6 +11,7 @@ use crate::backend::nfs::proto::parse_reply;
 use crate::backend::nfs::recovery::recover;
 use crate::backend::nfs::talk::{Talk, Trouble, receive};
 use crate::backend::nfs::unstable::Instance;
+use crate::backend::retry::Backoff;
 use crate::env::{self, Either, Stream};
 
 /// How long a server that owes answers may say nothing before the connection is made again.
@@ -19,9 +20,8 @@ const SILENCE: Duration = Duration::from_secs(20);
 /// How often it is looked whether calls have waited too long.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// How long it is waited before a connection is tried again, at first and at most.
-const PAUSE_MIN: Duration = Duration::from_millis(50);
-const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// A connection that has held for so long was a good one: the next is tried soon.
+const GOOD: Duration = Duration::from_secs(2);
 
 /// Why no more comes over a connection.
 struct Broken(Trouble);
@@ -62,7 +62,7 @@ impl Link {
 
     async fn serve(&self, talk: Talk) {
         let mut first = Some(talk);
-        let mut pause = PAUSE_MIN;
+        let mut backoff = Backoff::new();
         while !self.has_ended() {
             let talk = match first.take() {
                 Some(talk) => Ok(talk),
@@ -72,8 +72,8 @@ impl Link {
                 Ok(talk) => {
                     let began = env::now();
                     let Broken(trouble) = self.carry(talk).await;
-                    if env::now() - began > PAUSE_MAX {
-                        pause = PAUSE_MIN;
+                    if env::now() - began > GOOD {
+                        backoff = Backoff::new();
                     }
                     trouble
                 }
@@ -84,9 +84,7 @@ impl Link {
             }
             tracing::warn!(server = %self.to, %trouble, "the connection is made again");
             self.take_back();
-            let jitter = env::random_u64() % 1000;
-            env::sleep(pause + pause.mul_f64(jitter as f64 / 4000.0)).await;
-            pause = (2 * pause).min(PAUSE_MAX);
+            backoff.pause().await;
         }
     }
 
