@@ -159,6 +159,21 @@ pub fn block_on<T: 'static>(work: impl Future<Output = T> + 'static) -> io::Resu
     Ok(done.expect("a reactor runs until its work is done"))
 }
 
+/// The end of a reactor, by a panic too: what tasks hold is given back while there still is a
+/// reactor to give it to, and the kernel lets go of their memory.
+struct End<'a>(&'a Core);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.executor.clear();
+        self.0
+            .machine()
+            .ring
+            .quiesce()
+            .expect("the ring works until it is dropped");
+    }
+}
+
 struct Reactor {
     core: Rc<Core>,
     rouse: Arc<OwnedFd>,
@@ -192,6 +207,7 @@ impl Reactor {
         let core = &self.core;
         enter(core, || {
             core.executor.on_this_thread(|| {
+                let _end = End(core);
                 let ended = Rc::new(std::cell::Cell::new(false));
                 let end = Rc::clone(&ended);
                 super::spawn(async move {
@@ -207,11 +223,6 @@ impl Reactor {
                     }
                     self.wait_for_work(&mut spin);
                 }
-                core.executor.clear();
-                core.machine()
-                    .ring
-                    .quiesce()
-                    .expect("the ring works until it is dropped");
             });
         });
     }

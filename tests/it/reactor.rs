@@ -13,6 +13,36 @@ fn work_that_ends_without_waiting_ends_the_reactor() {
 }
 
 #[test]
+fn a_panic_leaves_a_reactor_that_has_work_under_way() {
+    /// A task like those that give back what they hold on the reactor that ran them.
+    struct GivesBack(Arc<AtomicUsize>);
+    impl Drop for GivesBack {
+        fn drop(&mut self) {
+            drop(env::this_reactor());
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    let given_back = Arc::new(AtomicUsize::new(0));
+    let held = GivesBack(Arc::clone(&given_back));
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        env::block_on(async move {
+            env::spawn(async move {
+                let _held = held;
+                std::future::pending::<()>().await;
+            });
+            env::sleep(Duration::from_millis(1)).await;
+            panic!("on purpose");
+        })
+    }));
+    let said = *panicked
+        .expect_err("it panicked")
+        .downcast::<&str>()
+        .expect("words");
+    assert_eq!(said, "on purpose");
+    assert_eq!(given_back.load(Ordering::SeqCst), 1);
+}
+
+#[test]
 fn a_runtime_stops_although_its_tasks_wait_for_ever() {
     for _ in 0..50 {
         let runtime = Runtime::start(2).expect("rings");
