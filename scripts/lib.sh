@@ -69,3 +69,12 @@ seconds_since() {
     local took=$(($(milliseconds) - $1))
     printf '%d.%d' $((took / 1000)) $((took % 1000 / 100))
 }
+
+# lives FILE: whether the process lives whose number is in FILE. One that has ended and that nobody
+# has waited for does not; one of which only other threads are left does, and keeps its sockets.
+lives() {
+    local pid
+    pid=$(cat "$1" 2>/dev/null) || return 1
+    [[ -n $pid ]] || return 1
+    [[ -n $(grep -hsE '^State:\s+[^ZX]' /proc/"$pid"/task/*/status) ]]
+}

@@ -9,9 +9,9 @@ iscsi() {
     "$CLIENTS/../../scripts/iscsi-target" "$@"
 }
 trap '[[ -z $server_pid ]] || stop; iscsi kill "$target"' EXIT
-iscsi start "$target" 38200
-on=iscsi://127.0.0.1:38200/iqn.2026-01.bedplate:disk/1
-other=iscsi://127.0.0.1:38200/iqn.2026-01.bedplate:disk/2
+iscsi start "$target" 28200
+on=iscsi://127.0.0.1:28200/iqn.2026-01.bedplate:disk/1
+other=iscsi://127.0.0.1:28200/iqn.2026-01.bedplate:disk/2
 "$BEDPLATE" store create "$on"
 "$BEDPLATE" volume create main/v --size 64M --store "main=$on"
 serve --store "main=$on" --raw "raw=$other"

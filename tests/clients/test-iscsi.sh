@@ -9,8 +9,8 @@ iscsi() {
     "$CLIENTS/../../scripts/iscsi-target" "$@"
 }
 trap '[[ -z $server_pid ]] || stop; iscsi kill "$target"' EXIT
-iscsi start "$target" 38100
-portal=127.0.0.1:38100
+iscsi start "$target" 28100
+portal=127.0.0.1:28100
 name=iqn.2026-01.bedplate
 on=iscsi://$portal/$name:disk/1
 login="secret-file=$target/secret&target-user=target1&target-secret-file=$target/target-secret"
@@ -51,8 +51,8 @@ fi
 stop
 
 # What is wrong is named.
-refuse 1 "no target answers at 127.0.0.1:38199: Connection refused" \
-    store info "iscsi://127.0.0.1:38199/$name:disk/1"
+refuse 1 "no target answers at 127.0.0.1:28199: Connection refused" \
+    store info "iscsi://127.0.0.1:28199/$name:disk/1"
 refuse 1 'there is no host nowhere.invalid' store info "iscsi://nowhere.invalid/$name:disk/1"
 refuse 1 "there is no target $name:nothing" store info "iscsi://$portal/$name:nothing/1"
 refuse 1 'there is no LUN 7' store info "iscsi://$portal/$name:disk/7"

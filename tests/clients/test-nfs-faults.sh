@@ -9,9 +9,9 @@ nfs() {
 }
 folder=$PWD/nfs
 trap '[[ -z $server_pid ]] || stop; nfs kill "$folder"' EXIT
-nfs start "$folder" 39200
-at=nfs://127.0.0.1:39200/export
-ports=mountport=39201
+nfs start "$folder" 29200
+at=nfs://127.0.0.1:29200/export
+ports=mountport=29201
 on="$at/main?$ports"
 "$BEDPLATE" store create "$on" --size 512M
 "$BEDPLATE" volume create main/v --size 64M --store "main=$on"
@@ -41,7 +41,7 @@ for export in main/v raw; do
     for _ in 1 2; do
         sleep 1
         nfs kill "$folder"
-        nfs start "$folder" 39200
+        nfs start "$folder" 29200
     done
     wait $writer || fail "an error after a crash: $(cat fio.log)"
 done
@@ -50,13 +50,13 @@ grep -q 'the server has forgotten; sent again' server.err || fail "nothing was s
 # Writes that were answered and not flushed are there for whoever reads after a crash of it.
 qemu-io -f raw -c 'write -P 7 0 8M' "$(uri raw)" >/dev/null
 nfs kill "$folder"
-nfs start "$folder" 39200
+nfs start "$folder" 29200
 qemu-io -f raw -c 'read -P 7 0 8M' "$(uri raw)" | (! grep -i fail)
 
 # The file of a raw disk is removed: an error, and no other disk is harmed.
 rm "$folder/export/raw"
 nfs kill "$folder"
-nfs start "$folder" 39200
+nfs start "$folder" 29200
 if qemu-io -f raw -c 'write -P 8 0 64k' -c flush "$(uri raw)" >gone.log 2>&1 &&
     ! grep -qi error gone.log; then
     fail "a file that is gone still takes writes: $(cat gone.log)"

@@ -9,9 +9,9 @@ nfs() {
 }
 folder=$PWD/nfs
 trap '[[ -z $server_pid ]] || stop; nfs kill "$folder"' EXIT
-nfs start "$folder" 39100
-at=nfs://127.0.0.1:39100/export
-ports=mountport=39101
+nfs start "$folder" 29100
+at=nfs://127.0.0.1:29100/export
+ports=mountport=29101
 real_disk disk.img
 
 # A store: made, filled, read through NBD, proven.
@@ -64,10 +64,10 @@ touch "$folder/export/empty"
 refuse 1 'there is no such file' store info "$at/nothing?$ports"
 refuse 1 'it is a folder' store info "$at/vms?$ports"
 refuse 1 'it is empty' store info "$at/empty?$ports"
-refuse 1 'exports nothing at /nowhere' store info "nfs://127.0.0.1:39100/nowhere/main?$ports"
-refuse 1 'no NFS server at 127.0.0.1 port 39108' store info "nfs://127.0.0.1:39108/export/x?$ports"
-refuse 1 'no MOUNT service at port 39108' store info "$at/x?mountport=39108"
-refuse 1 'no MOUNT service at port 39100' store info "$at/x?mountport=39100"
+refuse 1 'exports nothing at /nowhere' store info "nfs://127.0.0.1:29100/nowhere/main?$ports"
+refuse 1 'no NFS server at 127.0.0.1 port 29108' store info "nfs://127.0.0.1:29108/export/x?$ports"
+refuse 1 'no MOUNT service at port 29108' store info "$at/x?mountport=29108"
+refuse 1 'no MOUNT service at port 29100' store info "$at/x?mountport=29100"
 refuse 1 'server nowhere.invalid cannot be found' store info "nfs://nowhere.invalid/export/x"
 refuse 1 'user 4711 of group 0 may not read' store info "$on&uid=4711"
 refuse 1 'it cannot be made: Permission denied' store create "$at/x?$ports&uid=4711" --size 64M
@@ -78,7 +78,7 @@ chmod 666 "$folder/export/vms/open"
 refuse 1 'lease, which is weaker than a lock, cannot be taken: Permission denied' \
     serve --raw "raw=$at/vms/open?$ports&uid=4711" --nbd unix:other.sock
 nfs stop "$folder"
-NFS_ACCESS=RO nfs start "$folder" 39100
+NFS_ACCESS=RO nfs start "$folder" 29100
 refuse 1 'export it for writing|may not read and write' \
     serve --store "main=$on" --nbd unix:other.sock
 nfs signal "$folder" STOP
@@ -88,14 +88,15 @@ nfs signal "$folder" CONT
 # Somebody who does not speak NFS.
 python3 - <<'END' &
 import os, socket
-server = socket.create_server(("127.0.0.1", 39109))
+server = socket.create_server(("127.0.0.1", 29109))
+open("listens", "w").close()
 for _ in range(2):
     client, _ = server.accept()
     client.recv(1000)
     client.sendall(os.urandom(1000))
 END
 rubbish=$!
-sleep 0.5
-refuse 1 'no MOUNT service at port 39109: what answers does not speak' \
-    store info "$at/x?mountport=39109"
+until [[ -e listens ]]; do sleep 0.05; done
+refuse 1 'no MOUNT service at port 29109: what answers does not speak' \
+    store info "$at/x?mountport=29109"
 kill $rubbish

@@ -9,7 +9,7 @@ ceph() {
     "$CLIENTS/../../scripts/ceph" "$@"
 }
 trap '[[ -z $server_pid ]] || stop; ceph kill "$cluster"; rm -r "$cluster"' EXIT
-ceph start "$cluster" 37200
+ceph start "$cluster" 27200
 export CEPH_CONF=$cluster/ceph.conf
 "$BEDPLATE" store create rbd:rbd/main --size 512M
 "$BEDPLATE" volume create main/v --size 64M --store main=rbd:rbd/main

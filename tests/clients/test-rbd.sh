@@ -10,7 +10,7 @@ ceph() {
     "$CLIENTS/../../scripts/ceph" "$@"
 }
 trap '[[ -z $server_pid ]] || stop; ceph kill "$cluster"; rm -r "$cluster"' EXIT
-CEPH_AUTH=cephx ceph start "$cluster" 37100
+CEPH_AUTH=cephx ceph start "$cluster" 27100
 export CEPH_CONF=$cluster/ceph.conf
 real_disk disk.img
 

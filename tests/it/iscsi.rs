@@ -79,7 +79,7 @@ async fn first_byte(disk: &Checked, offset: u64) -> u8 {
 
 #[test]
 fn a_disk_of_a_target_keeps_the_contract() {
-    let target = Target::start(38_000);
+    let target = Target::start(28_000);
     let plain = target.location("", "disk/1");
     let (secret, target_secret) = (target.file("secret"), target.file("target-secret"));
     let guarded = format!(
@@ -98,7 +98,7 @@ fn a_disk_of_a_target_keeps_the_contract() {
 
 #[test]
 fn one_server_at_a_time_may_write() {
-    let target = Target::start(38_010);
+    let target = Target::start(28_010);
     let place = target.location("", "disk/1");
     let other = target.location("", "disk/2");
     env::block_on(async move {
@@ -122,7 +122,7 @@ fn one_server_at_a_time_may_write() {
 
 #[test]
 fn requests_wait_for_a_target_that_is_killed_and_comes_back() {
-    let target = Target::start(38_020);
+    let target = Target::start(28_020);
     let place = target.location("", "disk/1");
     let target = Rc::new(target);
     let killer = Rc::clone(&target);
@@ -178,7 +178,7 @@ fn requests_wait_for_a_target_that_is_killed_and_comes_back() {
 
 #[test]
 fn requests_fail_when_their_patience_ends_and_work_again_later() {
-    let target = Target::start(38_030);
+    let target = Target::start(28_030);
     let place = target.location("", "disk/1?timeout=2");
     let target = Rc::new(target);
     let handle = Rc::clone(&target);

@@ -55,7 +55,7 @@ impl Drop for Server {
 
 #[test]
 fn a_file_keeps_the_contract_and_grows() {
-    let server = Server::start("nfs-contract", 39_010);
+    let server = Server::start("nfs-contract", 29_010);
     std::fs::create_dir(server.folder.join("export/deep")).expect("a folder");
     let place = server.location("deep/contract");
     env::block_on(async move {
@@ -68,7 +68,7 @@ fn a_file_keeps_the_contract_and_grows() {
 #[test]
 fn nothing_is_lost_when_the_server_is_killed_and_started_again() {
     const BYTES: usize = 64 << 10;
-    let server = Server::start("nfs-restart", 39_020);
+    let server = Server::start("nfs-restart", 29_020);
     let place = server.location("restart");
     env::block_on(async move {
         backend::make(&place, Some(SIZE)).await.expect("it is made");

@@ -47,7 +47,7 @@ impl Drop for Cluster {
 
 #[test]
 fn an_image_keeps_the_contract_and_grows() {
-    let cluster = Cluster::start(37_000);
+    let cluster = Cluster::start(27_000);
     let place = cluster.location("contract");
     env::block_on(async move {
         is_made_grown_and_taken_away(&place, "no such image").await;
