@@ -1,5 +1,6 @@
 //! `bedplate raw`: prepares disks that are served as they are, while nobody serves them.
 
+use clap::builder::RangedI64ValueParser;
 use clap::{Args, Subcommand};
 
 use super::keys::KeyArgs;
@@ -26,6 +27,11 @@ behind it, and reads as random bytes where it was never written. QEMU takes only
 and the end of the line in a file for a part of it: make the file with printf, without one.
 A copy of the first 2 MiB, kept in a safe place, is the only help when they are damaged.";
 
+/// The least is what cryptsetup takes too.
+fn iterations() -> RangedI64ValueParser<u32> {
+    RangedI64ValueParser::new().range(1000..=i64::from(luks::PBKDF2_ITERATIONS_MAX))
+}
+
 /// Prepare disks that are served as they are, while nobody serves them.
 #[derive(Debug, Args)]
 pub(super) struct RawArgs {
@@ -42,7 +48,7 @@ enum RawCommand {
 #[derive(Debug, Args)]
 #[command(after_help = FORMAT_EXAMPLES)]
 struct FormatArgs {
-    /// Where: file:PATH or PATH, a file or a block device; or rbd:POOL/IMAGE.
+    /// Where: file:PATH or PATH, a file or a block device; or an rbd:, nfs: or iscsi: URL.
     #[arg(value_parser = parse_url)]
     url: Location,
 
@@ -52,6 +58,11 @@ struct FormatArgs {
 
     #[command(flatten)]
     key: KeyArgs,
+
+    /// What each try at the key costs, in iterations of PBKDF2: half a second each million. A key
+    /// of 32 random bytes needs no more than the least, 1000.
+    #[arg(long, value_name = "N", default_value_t = luks::ITERATIONS, value_parser = iterations())]
+    iterations: u32,
 
     /// Overwrite whatever is there.
     #[arg(long)]
@@ -83,7 +94,7 @@ fn format(args: FormatArgs) -> Result<(), OpenError> {
             let why = "it is there already, with the size that it has";
             return Err(OpenError::new(&what, why, "leave out --size"));
         }
-        let written = write(&args.url, &key, args.force).await;
+        let written = write(&args, &key).await;
         if written.is_err() && made == Made::Here {
             // What could not be formatted is no use to anybody.
             backend::unmake(&args.url).await;
@@ -102,12 +113,13 @@ fn whole_size(size: u64) -> Result<u64, OpenError> {
     whole.ok_or_else(|| refused("more than there can be"))
 }
 
-async fn write(url: &Location, key: &Credential, force: bool) -> Result<(), OpenError> {
+async fn write(args: &FormatArgs, key: &Credential) -> Result<(), OpenError> {
+    let url = &args.url;
     let backend: Checked = backend::open(url, Access::Write).await?;
-    if !force {
+    if !args.force {
         demand_nothing(&backend, url).await?;
     }
-    let made = make_luks(&RawDisk::new(backend), key, luks::ITERATIONS).await;
+    let made = make_luks(&RawDisk::new(backend), key, args.iterations).await;
     made.map_err(|error| OpenError::new(url.to_string(), &error, error.remedy()))
 }
 

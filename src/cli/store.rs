@@ -66,7 +66,7 @@ enum StoreCommand {
 #[derive(Debug, Args)]
 #[command(after_help = CREATE_EXAMPLES)]
 struct CreateArgs {
-    /// Where: file:PATH or PATH, a file or a block device; or rbd:POOL/IMAGE.
+    /// Where: file:PATH or PATH, a file or a block device; or an rbd:, nfs: or iscsi: URL.
     #[arg(value_parser = parse_url)]
     url: Location,
 

@@ -58,7 +58,7 @@ no_plaintext qemu.luks
 "$BEDPLATE" raw format ours.luks --size 12M --passphrase-file words
 expect_equal $((14 << 20)) "$(stat -c %s ours.luks)"
 "$BEDPLATE" raw format text.luks --size 1M --key-file text.key
-"$BEDPLATE" raw format random.luks --size 1M --key-file random.key
+"$BEDPLATE" raw format random.luks --size 1M --key-file random.key --iterations 1000
 for disk in ours:words text:text.key random:random.key; do
     cryptsetup luksDump "${disk%:*}.luks" >dump.txt
     grep -Eq '^Cipher mode:[[:space:]]+xts-plain64$' dump.txt || fail "$(cat dump.txt)"
@@ -157,6 +157,8 @@ opens 'more than 67108864 iterations' costly.luks --passphrase-file disk=words
 refuse 1 'there is data there, a LUKS header.*--force' raw format ours.luks --key-file text.key
 refuse 1 'there is data there, of no known kind' raw format disk.img --key-file text.key
 refuse 1 'leave out --size' raw format disk.img --key-file text.key --size 1M --force
+refuse 2 '999 is not in 1000..=67108864' raw format new.luks --size 1M --key-file text.key \
+    --iterations 999
 refuse 1 'needs a key' raw format new.luks --size 1M
 refuse 1 '31 bytes' raw format new.luks --size 1M --key-file short.key
 refuse 1 'no such file.*--size' raw format new.luks --key-file text.key

@@ -13,7 +13,7 @@ use crate::codec::key_error::KeyError;
 
 /// The most iterations of PBKDF2, about half a minute of SHA-256 on a slow core. Who formats a disk
 /// spends two seconds, which are some ten million on the fastest there are.
-pub(super) const PBKDF2_ITERATIONS_MAX: u32 = 1 << 26;
+pub const PBKDF2_ITERATIONS_MAX: u32 = 1 << 26;
 
 /// The most memory for Argon2, in KiB: 4 GiB, as cryptsetup's own limit.
 pub(super) const ARGON2_KIB_MAX: u32 = 4 << 20;

@@ -37,6 +37,7 @@ mod v2_json;
 
 pub use error::LuksError;
 pub use header::{Header, Payload, Slot};
+pub use kdf::PBKDF2_ITERATIONS_MAX;
 pub use make::{ITERATIONS, Made, PAYLOAD_OFFSET, make};
 pub use sectors::SectorCipher;
 pub use v2::{SECOND_COPIES, copy_bytes, newest};
