@@ -44,6 +44,10 @@ pub const TLS_SEND_BYTES: usize = 256 * KIB;
 /// the memory that these occupy. Then it is closed.
 pub const STALL: Duration = Duration::from_secs(10);
 
+/// How long a client in its handshake is given to ask for something and be told that the server is
+/// going. Then it is closed without a word.
+pub const HANDSHAKE_DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How long a connection that is ending waits for its client to take the last replies. Then it is
 /// closed; what the client was told is done is done either way.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,6 +1,7 @@
 //! The life of one connection, from the greeting to the end.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 
 use super::channel::Channel;
@@ -8,7 +9,7 @@ use super::connection::{Connection, End};
 use super::intake::Intake;
 use super::proto::{Agreed, Handshake, HandshakeError, Outbox, Step};
 use super::server::Server;
-use crate::base::limits::HANDSHAKE_TIMEOUT;
+use crate::base::limits::{HANDSHAKE_DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT};
 use crate::env::{self, Either, Stream};
 use crate::volume::{Access, Lease, Purpose};
 
@@ -21,7 +22,7 @@ pub async fn serve(stream: Stream, server: Arc<Server>) {
     let mut intake = Intake::new();
     let shaken = {
         let shaking = handshake(&mut channel, &mut intake, &server);
-        match env::either(env::timeout(HANDSHAKE_TIMEOUT, shaking), server.draining()).await {
+        match env::either(env::timeout(HANDSHAKE_TIMEOUT, shaking), gone(&server)).await {
             Either::First(Some(shaken)) => shaken,
             Either::First(None) => Err(Unshaken::TooSlow),
             Either::Second(()) => Err(Unshaken::Left),
@@ -95,6 +96,13 @@ impl std::fmt::Display for Unshaken {
     }
 }
 
+/// Waits until the server is being drained, and for the time that clients have in their handshake
+/// then.
+async fn gone(server: &Server) {
+    server.draining().await;
+    env::sleep(HANDSHAKE_DRAIN_TIMEOUT).await;
+}
+
 async fn handshake(
     channel: &mut Channel,
     intake: &mut Intake,
@@ -115,11 +123,21 @@ async fn handshake(
         }
         match step.map_err(Unshaken::Wrong)? {
             Step::NeedOutput => {}
-            Step::NeedInput => match intake.fill(channel).await {
-                Ok(true) => {}
-                Ok(false) => return Err(Unshaken::Left),
-                Err(error) => return Err(Unshaken::Broken(error)),
-            },
+            Step::NeedInput => {
+                let mut filling = pin!(intake.fill(channel));
+                let filled = match env::either(filling.as_mut(), server.draining()).await {
+                    Either::First(filled) => filled,
+                    Either::Second(()) => {
+                        handshake.shut_down();
+                        filling.await
+                    }
+                };
+                match filled {
+                    Ok(true) => {}
+                    Ok(false) => return Err(Unshaken::Left),
+                    Err(error) => return Err(Unshaken::Broken(error)),
+                }
+            }
             Step::StartTls => {
                 let config = server
                     .tls_config()

@@ -61,6 +61,7 @@ pub struct Handshake {
     client_flags: u16,
     options: usize,
     negotiated: Negotiated,
+    is_shut_down: bool,
 }
 
 enum State {
@@ -96,7 +97,13 @@ impl Handshake {
             client_flags: 0,
             options: 0,
             negotiated: Negotiated::default(),
+            is_shut_down: false,
         }
+    }
+
+    /// Refuses what the client asks for from now on, since the server is going.
+    pub fn shut_down(&mut self) {
+        self.is_shut_down = true;
     }
 
     /// Takes what it can from the front of `input` and appends what the server says to `out`:
@@ -197,6 +204,9 @@ impl Handshake {
 
     /// `NBD_OPT_EXPORT_NAME` has no error reply: whatever is wrong with it ends the connection.
     fn may_use_export_name(&self, header: OptionHeader) -> Result<(), HandshakeError> {
+        if self.is_shut_down {
+            return Err(HandshakeError::ShuttingDown);
+        }
         if self.tls.is_missing() {
             return Err(HandshakeError::TlsRequired);
         }
@@ -215,6 +225,9 @@ impl Handshake {
         }
         if option == option::ABORT {
             return Some(AfterDrain::Abort);
+        }
+        if self.is_shut_down {
+            return Some(AfterDrain::Refuse(Refused::SHUTTING_DOWN));
         }
         if option == option::SET_META_CONTEXT {
             // It replaces what was selected even where it fails (proto.md,
@@ -485,6 +498,28 @@ mod tests {
         fails(off, &[PLAIN, &extended, &disk], error);
         let many = list.repeat(OPTIONS_MAX + 1);
         fails(off, &[PLAIN, &many], HandshakeError::TooManyOptions);
+    }
+
+    #[test]
+    fn a_server_that_is_going_says_so() {
+        let mut handshake = Handshake::new(TlsPolicy::Required);
+        handshake.shut_down();
+        let input = [
+            PLAIN,
+            &opt(option::LIST, &[]),
+            &opt(option::STARTTLS, &[]),
+            &named(option::GO, "disk", &[]),
+            &opt(option::ABORT, &[]),
+        ];
+        let (step, out) = run_in_pieces(handshake, &input.concat(), usize::MAX);
+        assert_eq!(step, Ok(Step::Closed));
+        let kinds: Vec<u32> = replies(&out).iter().map(|(_, kind, _)| *kind).collect();
+        assert_eq!(kinds, [ERR_SHUTDOWN, ERR_SHUTDOWN, ERR_SHUTDOWN, ACK]);
+        let mut handshake = Handshake::new(TlsPolicy::Off);
+        handshake.shut_down();
+        let input = [PLAIN, &opt(option::EXPORT_NAME, b"disk")].concat();
+        let (step, _) = run_in_pieces(handshake, &input, usize::MAX);
+        assert_eq!(step, Err(HandshakeError::ShuttingDown));
     }
 
     #[test]

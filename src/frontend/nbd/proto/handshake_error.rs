@@ -24,6 +24,8 @@ pub enum HandshakeError {
     TlsRequired,
     /// `NBD_OPT_EXPORT_NAME` after extended headers, which the extension forbids.
     ExportNameWithExtendedHeaders,
+    /// `NBD_OPT_EXPORT_NAME` while the server is going.
+    ShuttingDown,
 }
 
 impl fmt::Display for HandshakeError {
@@ -41,6 +43,7 @@ impl fmt::Display for HandshakeError {
             Self::ExportNameWithExtendedHeaders => {
                 f.write_str("EXPORT_NAME cannot follow extended headers")
             }
+            Self::ShuttingDown => f.write_str("the server is going"),
         }
     }
 }

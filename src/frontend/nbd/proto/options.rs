@@ -40,6 +40,8 @@ impl Refused {
     pub(super) const TLS_OFF: Self =
         Self::new(option_reply::ERR_POLICY, "this server does not offer TLS");
     pub(super) const TLS_TWICE: Self = Self::invalid("TLS already stands");
+    pub(super) const SHUTTING_DOWN: Self =
+        Self::new(option_reply::ERR_SHUTDOWN, "this server is shutting down");
     pub(super) const UNKNOWN_EXPORT: Self =
         Self::new(option_reply::ERR_UNKNOWN, "there is no such export");
     pub(super) const MALFORMED: Self = Self::invalid("the lengths in the option do not add up");
