@@ -158,6 +158,7 @@ calls! {
     get_store: Stores StoresClient get GetStoreRequest GetStoreResponse;
     open_store: Stores StoresClient open OpenStoreRequest OpenStoreResponse;
     grow_store: Stores StoresClient grow GrowStoreRequest GrowStoreResponse;
+    collect_store: Stores StoresClient collect CollectStoreRequest CollectStoreResponse;
     close_store: Stores StoresClient close CloseStoreRequest CloseStoreResponse;
     list_keys: Keys KeysClient list ListKeysRequest ListKeysResponse;
     add_key: Keys KeysClient add AddKeyRequest AddKeyResponse;

@@ -59,6 +59,7 @@ enum StoreCommand {
     List(store_served::ListArgs),
     Show(store_served::ShowArgs),
     Open(store_served::OpenArgs),
+    Collect(store_served::CollectArgs),
     Close(store_served::CloseArgs),
 }
 
@@ -141,6 +142,7 @@ pub(super) fn run(args: StoreArgs) -> Result<(), OpenError> {
         StoreCommand::List(args) => store_served::list(args),
         StoreCommand::Show(args) => store_served::show(args),
         StoreCommand::Open(args) => store_served::open(args),
+        StoreCommand::Collect(args) => store_served::collect(args),
         StoreCommand::Close(args) => store_served::close(args),
     }
 }

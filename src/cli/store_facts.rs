@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::print;
 use crate::base::size;
 use crate::control::api::proto;
+use crate::store::Space;
 
 /// What is told about a store. Sizes are in bytes.
 #[derive(Debug, Serialize)]
@@ -22,8 +23,68 @@ pub(super) struct StoreFacts {
     written: u64,
     live: u64,
     reserve: u64,
+    /// What garbage collection has counted; not there before its first pass.
+    counted: Option<CountedFacts>,
     /// Why it is not well, if it is not.
     problem: Option<String>,
+}
+
+/// What is told of what was counted. Sizes are in bytes.
+#[derive(Debug, Serialize)]
+struct CountedFacts {
+    mapped: u64,
+    unique: u64,
+    stored: u64,
+    dedup_ratio: f64,
+    compression_ratio: f64,
+    /// How long ago, in seconds.
+    age: u64,
+    is_estimate: bool,
+}
+
+impl CountedFacts {
+    fn new(counted: proto::Counted) -> Self {
+        let space = Space {
+            mapped: counted.mapped,
+            unique: counted.unique,
+            stored: counted.stored,
+        };
+        Self {
+            mapped: space.mapped,
+            unique: space.unique,
+            stored: space.stored,
+            dedup_ratio: space.dedup_ratio(),
+            compression_ratio: space.compression_ratio(),
+            age: counted.age,
+            is_estimate: counted.is_estimate,
+        }
+    }
+
+    fn lines(&self) -> [(&'static str, String); 2] {
+        let about = match self.is_estimate {
+            true => "about ",
+            false => "",
+        };
+        [
+            (
+                "holds",
+                format!(
+                    "{} mapped, {about}{} unique, {about}{} stored, {} s ago",
+                    print::brief(self.mapped),
+                    print::brief(self.unique),
+                    print::brief(self.stored),
+                    self.age
+                ),
+            ),
+            (
+                "ratios",
+                format!(
+                    "{about}{:.2} by dedup, {:.2} by compression",
+                    self.dedup_ratio, self.compression_ratio
+                ),
+            ),
+        ]
+    }
 }
 
 impl StoreFacts {
@@ -43,8 +104,14 @@ impl StoreFacts {
             written: usage.written,
             live: usage.live,
             reserve: usage.reserve,
+            counted: store.counted.map(CountedFacts::new),
             problem: Some(store.problem).filter(|problem| !problem.is_empty()),
         }
+    }
+
+    /// What is in free segments, in bytes.
+    pub(super) fn free(&self) -> u64 {
+        self.free
     }
 
     /// What is told of it in one line.
@@ -89,6 +156,10 @@ impl StoreFacts {
             ),
             ("reserve", print::brief(self.reserve)),
         ];
+        match &self.counted {
+            Some(counted) => facts.extend(counted.lines()),
+            None => facts.push(("holds", "not counted yet; 'store collect' does".to_owned())),
+        }
         if let Some(problem) = &self.problem {
             facts.push(("problem", problem.clone()));
         }

@@ -30,6 +30,15 @@ The server opens the files, with its own rights; paths are those of this command
 stays open until it is closed or the server ends: to have it opened at every start, name it in the
 config file.";
 
+const COLLECT_EXAMPLES: &str = "\
+Examples:
+  bedplate store collect main            until a pass frees nothing more, 8 at most
+  bedplate store collect main --passes 1 --json | jq .counted
+
+Garbage is collected by itself while space is short. This does it at once, and counts what volumes
+and snapshots hold: 'store show' and 'volume show' tell it then, with the ratios of deduplication
+and compression. Clients are served meanwhile; Ctrl-C ends it behind the pass that is under way.";
+
 const CLOSE_EXAMPLES: &str = "\
 Examples:
   bedplate store close spare                   refused while clients have a volume of it open
@@ -79,6 +88,27 @@ pub(super) struct OpenArgs {
 
     #[command(flatten)]
     server: ServerChoice,
+}
+
+/// Collect garbage in a store of a server, and count what is in use.
+#[derive(Debug, Args)]
+#[command(after_help = COLLECT_EXAMPLES)]
+pub(super) struct CollectArgs {
+    /// The store.
+    #[arg(value_name = "STORE", value_parser = StoreName::new)]
+    store: StoreName,
+
+    /// Make so many passes at most.
+    #[arg(long, value_name = "N", default_value_t = 8,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    passes: u32,
+
+    #[command(flatten)]
+    server: ServerChoice,
+
+    /// Print one JSON object as 'store show' does; sizes are in bytes.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Have a server close a store.
@@ -152,6 +182,47 @@ pub(super) fn open(args: OpenArgs) -> Result<(), OpenError> {
     };
     args.server
         .run(async move |place| place.open_store(message).await.map(drop))
+}
+
+/// Has garbage of one collected, pass by pass, until a pass frees nothing more. What a pass moves
+/// is freed by the next, so one that freed nothing is not the last before a second has not either.
+///
+/// # Errors
+/// One line that says why not.
+pub(super) fn collect(args: CollectArgs) -> Result<(), OpenError> {
+    let CollectArgs {
+        store,
+        passes,
+        server,
+        json,
+    } = args;
+    let facts = server.run(async move |place| {
+        let (mut most, mut vain, mut pass) = (None, 0, 0);
+        loop {
+            let name = store.to_string();
+            let done = place
+                .collect_store(proto::CollectStoreRequest { name })
+                .await?;
+            let facts = StoreFacts::new(done.store.unwrap_or_default());
+            pass += 1;
+            if !json {
+                print::line(&format!("pass {pass}: {} free", print::brief(facts.free())));
+            }
+            vain = match most.is_some_and(|most| facts.free() <= most) {
+                true => vain + 1,
+                false => 0,
+            };
+            most = most.max(Some(facts.free()));
+            if pass == passes || vain == 2 {
+                return Ok(facts);
+            }
+        }
+    })?;
+    match json {
+        true => print::json(&facts),
+        false => print::line(&facts.text()),
+    }
+    Ok(())
 }
 
 /// Has one closed.

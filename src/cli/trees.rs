@@ -6,7 +6,7 @@ use super::date;
 use super::print;
 use crate::base::size;
 use crate::control::api::proto;
-use crate::store::Properties;
+use crate::store::{Properties, TreeSpace};
 
 /// A volume or snapshot, as it is told.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -26,6 +26,10 @@ pub(super) struct TreeFacts {
     pub(super) write_through: bool,
     /// NBD connections that have it open now.
     pub(super) connections: u64,
+    /// Blocks that are no holes, in bytes, and the same as it is packed, when garbage collection
+    /// counted last; not there before.
+    pub(super) mapped: Option<u64>,
+    pub(super) stored: Option<u64>,
 }
 
 impl TreeFacts {
@@ -43,7 +47,22 @@ impl TreeFacts {
             dedup: name(known.map(|known| known.dedup.name())),
             write_through: told.write_through.unwrap_or_default(),
             connections: tree.connections,
+            mapped: tree.held.map(|held| held.mapped),
+            stored: tree.held.map(|held| held.stored),
         }
+    }
+
+    fn held(&self) -> String {
+        let (Some(mapped), Some(stored)) = (self.mapped, self.stored) else {
+            return "not counted yet; 'bedplate store collect' does".to_owned();
+        };
+        let ratio = TreeSpace { mapped, stored }.compression_ratio();
+        let (mapped, stored) = (print::brief(mapped), print::brief(stored));
+        format!("{mapped} mapped, {stored} stored, {ratio:.2} by compression")
+    }
+
+    fn mapped_or_dash(&self) -> String {
+        self.mapped.map_or_else(|| "-".to_owned(), print::brief)
     }
 
     fn origin_or_dash(&self) -> String {
@@ -65,14 +84,16 @@ impl TreeFacts {
             ("dedup", self.dedup.to_owned()),
             ("write-through", write_through.to_owned()),
             ("connections", self.connections.to_string()),
+            ("holds", self.held()),
         ]
     }
 
     /// The facts as cells of a table.
-    fn cells(&self) -> [String; 4] {
+    fn cells(&self) -> [String; 5] {
         [
             self.name.clone(),
             size::format(self.size),
+            self.mapped_or_dash(),
             self.created.clone(),
             self.origin_or_dash(),
         ]
@@ -87,5 +108,5 @@ pub(super) fn facts(trees: Vec<proto::Volume>) -> Vec<TreeFacts> {
 /// `trees` as a table for people.
 pub(super) fn table(trees: &[TreeFacts]) -> String {
     let rows: Vec<_> = trees.iter().map(TreeFacts::cells).collect();
-    print::table(["NAME", "SIZE", "CREATED", "ORIGIN"], &rows)
+    print::table(["NAME", "SIZE", "HOLDS", "CREATED", "ORIGIN"], &rows)
 }

@@ -67,7 +67,9 @@ impl Shell {
         let mut collector = Collector::default();
         let (mut passes, mut level, mut best) = (0, self.core().gained(), 0);
         while self.collection_due().await {
-            if let Err(error) = self.collect(&mut collector).await {
+            let collected = self.collect(&mut collector).await;
+            self.core().end_pass(collected.as_ref().err());
+            if let Err(error) = collected {
                 if self.core().health != Health::Well {
                     return;
                 }
@@ -84,6 +86,23 @@ impl Shell {
             }
             self.changed.wake_all();
         }
+    }
+
+    /// Has a pass made that begins now, and waits for its end.
+    ///
+    /// # Errors
+    /// Why it came to nothing.
+    pub(super) async fn collect_now(&self) -> Result<()> {
+        let number = self.core().ask_pass();
+        self.chores.wake_all();
+        let look = || {
+            let core = self.core();
+            match core.passes.ended >= number {
+                true => Some(core.passes.failure.map_or(Ok(()), Err)),
+                false => core.check_health().err().map(Err),
+            }
+        };
+        self.changed.wait_for(look).await
     }
 
     async fn collection_due(&self) -> bool {
@@ -124,7 +143,7 @@ impl Shell {
             }
             self.core().check_health()?;
         }
-        let collected = self.core().end_traversal();
+        let collected = self.core().end_traversal(env::now());
         if collected.doomed > 0 || collected.leaving {
             self.checkpoint_now().await?;
         }

@@ -29,6 +29,7 @@ mod prepare;
 mod readahead;
 mod recover;
 mod shell;
+mod space;
 mod table;
 mod tuning;
 mod unlock;
@@ -43,6 +44,7 @@ pub use error::StoreError;
 pub use format::root::{Compression, Dedup, Properties, TreeKind};
 pub use keys::{KeyChange, NewKey, change_keys, list_keys};
 pub use names::{BitmapName, TreeName};
+pub use space::{Counted, Space, TreeSpace};
 #[cfg(debug_assertions)]
 #[doc(hidden)]
 pub use tuning::Sabotage;
@@ -79,6 +81,8 @@ pub struct TreeInfo {
     pub origin: Option<TreeName>,
     /// How it is treated.
     pub properties: Properties,
+    /// What it held when garbage collection counted last, if it was there then.
+    pub space: Option<TreeSpace>,
 }
 
 /// A dirty bitmap, as people see it.
@@ -221,6 +225,22 @@ impl Store {
     /// How full it is.
     pub fn usage(&self) -> Usage {
         self.shell.core().usage()
+    }
+
+    /// What garbage collection has counted last; nothing before its first pass since the store was
+    /// opened.
+    pub fn counted(&self) -> Option<Counted> {
+        self.shell.core().counted.clone()
+    }
+
+    /// Has a pass of garbage collection made that begins now, and waits for its end: it counts what
+    /// is in use, frees the segments in which nothing is, and moves together what the next pass can
+    /// free then.
+    ///
+    /// # Errors
+    /// A pass that could not be ended: nothing is lost by it.
+    pub async fn collect(&self) -> Result<(), StoreError> {
+        Ok(self.shell.collect_now().await?)
     }
 
     /// What was written since it was opened.

@@ -40,6 +40,19 @@ refuse 1 'two\.img: in use' store info two.img --key-file key
 qemu-io -f raw -c 'write -P 5 0 1M' "$(uri two/b)" >/dev/null
 "$BEDPLATE" stats two --json | jq -e '.[0].clients == 1048576' >/dev/null
 
+# What collection counts: the same mebibyte twice is in the store once.
+expect_equal null "$(store show two --json | jq -c .counted)"
+qemu-io -f raw -c 'write -P 5 4M 1M' "$(uri two/b)" >/dev/null
+store collect two | grep -qE '^pass 1: .*free$' || fail "$(store collect two)"
+expect_equal '[2097152,true,false]' "$(
+    store collect two --passes 1 --json |
+        jq -c '.counted | [.mapped, .dedup_ratio > 2, .is_estimate]'
+)"
+expect_equal 2097152 "$("$BEDPLATE" volume show two/b --json | jq .mapped)"
+"$BEDPLATE" volume show two/b >show.txt
+grep -qE '^holds +2M mapped, ' show.txt || fail "$(cat show.txt)"
+refuse 1 'nobody: no store of this name is open' store collect nobody
+
 # A store that somebody uses stays open, unless its clients are to go.
 /usr/bin/python3 -c 'import nbd, sys, time
 client = nbd.NBD()

@@ -307,6 +307,7 @@ impl FakeStore {
             created: 0,
             origin: None,
             properties: tree.properties,
+            space: None,
         };
         state.current.0.values().map(info).collect()
     }

@@ -201,7 +201,10 @@ impl Subject {
     }
 
     pub(crate) fn list(&self) -> Vec<TreeInfo> {
-        either!(Self::Store, self, store => store.list())
+        let mut list = either!(Self::Store, self, store => store.list());
+        // The fake counts nothing.
+        list.iter_mut().for_each(|tree| tree.space = None);
+        list
     }
 
     pub(crate) fn disk(&self, name: &TreeName) -> Result<Handle, StoreError> {

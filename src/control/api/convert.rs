@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use tonic::Status;
 
 use super::proto;
+use crate::env;
 use crate::frontend::ublk::Attached;
 use crate::store::{Compression, Dedup, Properties, StoreError, TreeInfo, TreeKind};
 use crate::volume::{OpCounts, OpKind, Served, UserCount};
@@ -107,6 +108,10 @@ fn volume(served: &Served, users: &BTreeMap<String, UserCount>, tree: &TreeInfo)
         origin: tree.origin.as_ref().map(|name| served.export_name(name)),
         properties: Some(tree.properties.into()),
         connections: connections as u64,
+        held: tree.space.map(|space| proto::Held {
+            mapped: space.mapped,
+            stored: space.stored,
+        }),
     }
 }
 
@@ -157,6 +162,13 @@ pub(super) fn store(served: &Served) -> proto::Store {
             checkpoint_stalls: counts.stalls.checkpoint,
             space_stalls: counts.stalls.space,
             operation_stalls: counts.stalls.operation,
+        }),
+        counted: store.counted().map(|counted| proto::Counted {
+            mapped: counted.space.mapped,
+            unique: counted.space.unique,
+            stored: counted.space.stored,
+            age: (env::now() - counted.at).as_secs(),
+            is_estimate: counted.is_estimate,
         }),
     }
 }

@@ -7,8 +7,9 @@ use tonic::Request;
 use super::proto::open_store_request::Key;
 use super::proto::stores_server::Stores;
 use super::proto::{
-    CloseStoreRequest, CloseStoreResponse, GetStoreRequest, GetStoreResponse, GrowStoreRequest,
-    GrowStoreResponse, ListStoresRequest, ListStoresResponse, OpenStoreRequest, OpenStoreResponse,
+    CloseStoreRequest, CloseStoreResponse, CollectStoreRequest, CollectStoreResponse,
+    GetStoreRequest, GetStoreResponse, GrowStoreRequest, GrowStoreResponse, ListStoresRequest,
+    ListStoresResponse, OpenStoreRequest, OpenStoreResponse,
 };
 use super::{Answer, Api, Response, Status, convert, status};
 use crate::backend::Location;
@@ -65,6 +66,17 @@ impl Stores for Api {
         })
         .await?;
         Ok(Response::new(GrowStoreResponse {}))
+    }
+
+    async fn collect(&self, request: Request<CollectStoreRequest>) -> Answer<CollectStoreResponse> {
+        let served = self.store(&request.into_inner().name)?;
+        let store = self.on_reactor(move || async move {
+            let collected = served.store().collect().await;
+            collected.map_err(|error| status::of(served.url(), error))?;
+            Ok(convert::store(&served))
+        });
+        let store = Some(store.await?);
+        Ok(Response::new(CollectStoreResponse { store }))
     }
 
     async fn close(&self, request: Request<CloseStoreRequest>) -> Answer<CloseStoreResponse> {

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::store::space::Space;
+
 /// What a check found. The names of the fields are those of the JSON object; they are kept from
 /// one version to the next.
 #[derive(Serialize, Clone, PartialEq, Eq, Debug, Default)]
@@ -60,36 +62,6 @@ pub struct LiveBytes {
     pub gc: u64,
     /// In segments of metadata.
     pub meta: u64,
-}
-
-/// What volumes and snapshots hold, and what that takes, in bytes. Zeroes take nothing.
-#[derive(Serialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Space {
-    /// Blocks that are no holes. What snapshots and clones share with their volume counts once.
-    pub mapped: u64,
-    /// The same without those that are there already.
-    pub unique: u64,
-    /// The same as it is packed.
-    pub stored: u64,
-}
-
-impl Space {
-    /// How many times smaller deduplication makes what is mapped.
-    pub fn dedup_ratio(&self) -> f64 {
-        ratio(self.mapped, self.unique)
-    }
-
-    /// How many times smaller compression makes what is unique.
-    pub fn compression_ratio(&self) -> f64 {
-        ratio(self.unique, self.stored)
-    }
-}
-
-fn ratio(of: u64, to: u64) -> f64 {
-    match to {
-        0 => 1.0,
-        to => of as f64 / to as f64,
-    }
 }
 
 /// The log behind the checkpoint.

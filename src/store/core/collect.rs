@@ -30,8 +30,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::told_apart::ToldApart;
 use super::write::room;
 use super::{Core, Load};
+use crate::env::Instant;
 use crate::store::format::{Ptr, SegState};
 use crate::store::map::{PtrMap, Ref};
+use crate::store::space::{Counted, Space, TreeSpace};
 use crate::store::tuning::Promise;
 
 /// Where chunks went: from the old place to the new one.
@@ -71,6 +73,10 @@ pub(in crate::store) struct Traversal {
     pub(super) listed: BTreeMap<Ptr, bool>,
     /// Leaves that had to be written again because something they point to has moved.
     pub(super) rewritten: usize,
+    /// What is in use, altogether and by each tree that there was when it began; ghosts hold
+    /// nothing.
+    pub(super) space: Space,
+    pub(super) trees: BTreeMap<u32, TreeSpace>,
 }
 
 /// What a traversal begins with.
@@ -143,7 +149,15 @@ impl Core {
             has_ghosts: vec![false; self.shape().segs() as usize],
             listed: BTreeMap::new(),
             rewritten: 0,
+            space: Space::default(),
+            trees: self
+                .trees
+                .values()
+                .filter(|tree| !tree.is_ghost())
+                .map(|tree| (tree.id, TreeSpace::default()))
+                .collect(),
         });
+        self.passes.begun += 1;
     }
 
     /// Visits up to `leaves` leaves; `true` when there are no more.
@@ -163,9 +177,18 @@ impl Core {
         self.nodes.hold(false);
     }
 
-    /// Ends the traversal: dooms what it found empty.
-    pub(in crate::store) fn end_traversal(&mut self) -> Collected {
+    /// Ends the traversal, `now`: dooms what it found empty.
+    pub(in crate::store) fn end_traversal(&mut self, now: Instant) -> Collected {
         let mut traversal = self.traversal.take().expect("begun");
+        self.counted = Some(Counted {
+            at: now,
+            space: traversal.space,
+            is_estimate: self
+                .table
+                .all()
+                .any(|(seg, info)| info.shared && !traversal.told_apart.has(seg)),
+            trees: std::mem::take(&mut traversal.trees),
+        });
         self.traffic.passes += 1;
         if !traversal.moves.is_empty() {
             let rewritten = traversal.rewritten as f64 / traversal.moves.len() as f64;

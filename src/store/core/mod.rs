@@ -27,6 +27,7 @@ use super::format::superblock::{LogPosition, RootRef, Superblock};
 use super::format::{Ptr, Seq, Shape};
 use super::log::Log;
 use super::map::{Miss, Nodes, Ref};
+use super::space::Counted;
 use super::table::Table;
 use super::tuning::Tuning;
 use super::{Stalls, Traffic};
@@ -95,6 +96,19 @@ pub(super) struct Checkpoints {
     pub(super) done: u64,
 }
 
+/// Passes of garbage collection, numbered from 1.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Passes {
+    /// Which one was asked for last, whether space is short or not.
+    pub(super) asked: u64,
+    /// Which one began last.
+    pub(super) begun: u64,
+    /// Which one has ended, well or not.
+    pub(super) ended: u64,
+    /// Why that one came to nothing.
+    pub(super) failure: Option<Error>,
+}
+
 /// A node that has to be read before something can go on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Load {
@@ -119,6 +133,9 @@ pub(super) struct Core {
     /// The last superblock that is durable.
     pub(super) superblock: Superblock,
     pub(super) checkpoints: Checkpoints,
+    pub(super) passes: Passes,
+    /// What the last traversal has counted.
+    pub(super) counted: Option<Counted>,
     pub(super) health: Health,
     reserve: Reserve,
     /// The traversal of garbage collection that is under way.
@@ -177,6 +194,8 @@ impl Core {
             meta: MetaCursor::default(),
             superblock: recovered.superblock,
             checkpoints: Checkpoints::default(),
+            passes: Passes::default(),
+            counted: None,
             health: Health::Well,
             reserve: Reserve::of(shape, tuning),
             traversal: None,
@@ -214,6 +233,18 @@ impl Core {
     pub(super) fn ask_checkpoint(&mut self) -> u64 {
         self.checkpoints.asked = self.checkpoints.begun + 1;
         self.checkpoints.asked
+    }
+
+    /// Notes that the pass that was under way has ended, and what went wrong.
+    pub(super) fn end_pass(&mut self, failure: Option<&Error>) {
+        self.passes.ended = self.passes.begun;
+        self.passes.failure = failure.copied();
+    }
+
+    /// Asks for a pass of garbage collection that begins from now on; gives its number.
+    pub(super) fn ask_pass(&mut self) -> u64 {
+        self.passes.asked = self.passes.begun + 1;
+        self.passes.asked
     }
 
     /// What to read for `miss`.

@@ -133,7 +133,9 @@ impl Core {
         let shape = self.shape();
         let usable = shape.segs() - shape.first_seg();
         let low = self.reserve.segs + (usable / 12).max(4);
-        self.health == super::Health::Well && self.free_soon() < low && !self.is_parked()
+        let is_due = self.passes.asked > self.passes.ended;
+        let is_short = self.free_soon() < low && !self.is_parked();
+        self.health == super::Health::Well && (is_due || is_short)
     }
 
     /// Whether even the reserve is half used.

@@ -10,8 +10,9 @@ use super::collect::Traversal;
 use super::write::room;
 use super::{Core, TreeState};
 use crate::store::format::root::Compression;
-use crate::store::format::{FANOUT, Ptr};
+use crate::store::format::{BLOCK, FANOUT, Ptr};
 use crate::store::map::{Miss, Ref, Target, first_leaf, span};
+use crate::store::space::TreeSpace;
 use crate::store::tuning::Promise;
 
 /// A node on the way to a leaf, in one tree or in several.
@@ -22,6 +23,12 @@ struct SeenNode {
     may_pack: bool,
     /// Whether only ghosts lead to it.
     is_ghost: bool,
+}
+
+impl SeenNode {
+    fn is(&self, at: Ref) -> bool {
+        self.old == at || self.new == at
+    }
 }
 
 /// A node to be visited for a tree.
@@ -124,17 +131,10 @@ impl Core {
             .map(|tree| (tree.id, tree.root, tree.height))
             .collect();
         // First everything that may be missing, so that what follows is done at once.
-        for (_, root, height) in &trees {
-            let mut at = *root;
-            for level in (0..*height).rev() {
-                if at.is_hole() {
-                    break;
-                }
-                let node = self.nodes.get(at, level)?;
-                if level > 0 {
-                    at = Ref::from_bits(node[entry(leaf, level)]);
-                }
-            }
+        let mut leaves: Vec<(u32, Ref)> = Vec::with_capacity(trees.len());
+        for (id, root, height) in &trees {
+            let at = self.find_leaf(*root, *height, leaf)?;
+            leaves.push((*id, self.nodes.resolve(at)));
         }
         let levels = trees.iter().map(|(.., height)| usize::from(*height)).max();
         let mut seen: Seen = vec![Vec::new(); levels.unwrap_or(0)];
@@ -156,15 +156,40 @@ impl Core {
                 self.changed = true;
             }
         }
-        self.count_entries(traversal, &seen[0]);
+        let spaces = self.count_entries(traversal, &seen[0]);
+        for (id, at) in leaves {
+            // What a tree shares with others counts for each of them.
+            if let Some(index) = seen[0].iter().position(|known| known.is(at))
+                && let Some(space) = traversal.trees.get_mut(&id)
+            {
+                space.add(spaces[index]);
+            }
+        }
         Ok(())
     }
 
+    /// The node of a tree for `leaf`, or a hole; it and all on the way are in memory then.
+    fn find_leaf(&mut self, root: Ref, height: u8, leaf: u64) -> Result<Ref, Miss> {
+        let mut at = root;
+        for level in (0..height).rev() {
+            if at.is_hole() {
+                break;
+            }
+            let node = self.nodes.get(at, level)?;
+            if level > 0 {
+                at = Ref::from_bits(node[entry(leaf, level)]);
+            }
+        }
+        Ok(at)
+    }
+
     /// Counts what these different nodes for one leaf lead to. Two of them may lead to the same
-    /// place at the same block, and that counts once. What only ghosts lead to is not alive.
-    fn count_entries(&mut self, traversal: &mut Traversal, leaves: &[SeenNode]) {
+    /// place at the same block, and that counts once. What only ghosts lead to is not alive. Gives
+    /// what each node holds.
+    fn count_entries(&mut self, traversal: &mut Traversal, leaves: &[SeenNode]) -> Vec<TreeSpace> {
         let mut places: Vec<(u64, bool)> = Vec::with_capacity(leaves.len() * FANOUT);
-        for leaf in leaves {
+        let mut spaces = vec![TreeSpace::default(); leaves.len()];
+        for (leaf, space) in leaves.iter().zip(&mut spaces) {
             let node = self.nodes.get(leaf.new, 0).expect("visited before");
             let used = node.iter().filter(|bits| **bits != 0);
             if leaf.is_ghost {
@@ -172,6 +197,11 @@ impl Core {
                 continue;
             }
             places.extend(used.map(|bits| (*bits, leaf.may_pack)));
+            for bits in node.iter().filter(|bits| **bits != 0) {
+                space.mapped += BLOCK as u64;
+                space.stored += Ptr::from_bits(*bits).len() as u64;
+            }
+            traversal.space.mapped += space.mapped;
         }
         // Of the same place that comes first which is not to be packed, and it stays.
         places.sort_unstable();
@@ -180,12 +210,15 @@ impl Core {
             let ptr = Ptr::from_bits(bits);
             if traversal.told_apart.is_new(ptr) {
                 traversal.gain(ptr, room(ptr));
+                traversal.space.unique += BLOCK as u64;
+                traversal.space.stored += ptr.len() as u64;
             }
             if traversal.victims.contains(&ptr.seg()) {
                 let listed = traversal.listed.entry(ptr).or_insert(may_pack);
                 *listed &= may_pack;
             }
         }
+        spaces
     }
 
     /// Visits the node `at` and what is below it on the way to `leaf`; gives what it is now.
@@ -207,7 +240,7 @@ impl Core {
         }
         let at = self.nodes.resolve(at);
         let mut known = seen[usize::from(level)].iter_mut();
-        if let Some(known) = known.find(|known| known.old == at || known.new == at) {
+        if let Some(known) = known.find(|known| known.is(at)) {
             // What is below is shared as well.
             let is_changed = known.may_pack && !may_pack;
             known.may_pack &= may_pack;
@@ -323,8 +356,7 @@ impl Core {
             at = Ref::from_bits(node[entry(leaf, level)]);
         }
         let at = self.nodes.resolve(at);
-        let is_it = |known: &SeenNode| known.old == at || known.new == at;
-        if at.is_hole() || seen.iter().any(|known| !known.is_ghost && is_it(known)) {
+        if at.is_hole() || seen.iter().any(|known| !known.is_ghost && known.is(at)) {
             return false;
         }
         let node = self.nodes.get(at, 0).expect("looked for before");
