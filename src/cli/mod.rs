@@ -2,12 +2,14 @@
 
 pub mod bench;
 mod bitmap;
+mod completions;
 mod date;
 mod device;
 mod job;
 mod key;
 mod keys;
 mod log;
+mod man;
 mod names;
 mod offline;
 mod ops;
@@ -33,7 +35,7 @@ mod volume;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::env;
 
@@ -65,6 +67,9 @@ enum Command {
     Stats(stats::StatsArgs),
     Top(top::TopArgs),
     Bench(bench::BenchArgs),
+    Completions(completions::CompletionsArgs),
+    #[command(hide = true)]
+    Man(man::ManArgs),
 }
 
 /// Does what the words of this process say. Exit status 0: done; 1: it failed, and a line on
@@ -87,6 +92,11 @@ pub fn run() -> ExitCode {
         Command::Top(args) => end(top::run(args)),
         Command::Stats(args) => end(stats::run(args)),
         Command::Bench(args) => end(bench::run(args)),
+        Command::Completions(args) => {
+            completions::run(args, Words::command());
+            ExitCode::SUCCESS
+        }
+        Command::Man(args) => end(man::run(args, Words::command())),
     };
     // Storage servers are told that we go, so that they keep nothing for us.
     env::detached_done(GOODBYE);

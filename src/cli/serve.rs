@@ -4,10 +4,12 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
+use sd_notify::NotifyState;
 
 use super::keys::NamedKeys;
 use super::log::{Log, LogFormat};
 use super::names::parse_store;
+use super::print;
 use crate::backend::Location;
 use crate::base::OpenError;
 use crate::control::{
@@ -23,7 +25,8 @@ Examples:
   bedplate serve --raw disk=/srv/disk.img --nbd unix:/run/bedplate.sock
   bedplate serve --raw disk=/dev/sdb --nbd 127.0.0.1:10809
   bedplate serve --raw disk=/dev/sdb --passphrase-file disk=words --nbd 127.0.0.1:10809
-  bedplate serve --config /etc/bedplate.toml
+  bedplate serve --config /etc/bedplate/bedplate.toml
+  bedplate serve --config /etc/bedplate/bedplate.toml --check
 
 A store brings its volumes and snapshots along: STORE/VOL can be read and written,
 STORE/VOL@SNAP only read. 'bedplate store create' makes a store, 'bedplate volume' and
@@ -32,7 +35,8 @@ STORE/VOL@SNAP only read. 'bedplate store create' makes a store, 'bedplate volum
 Config file (TOML); what the command line says is added, and wins:
   threads = 2
   nbd = [\"unix:/run/bedplate/nbd.sock\", \"127.0.0.1:10809\"]
-  control = \"/run/bedplate/control.sock\"      # see --control
+  control = \"/run/bedplate/control.sock\"      # see --control; without anything to export, the
+                                              # server then waits for 'bedplate store open'
   metrics = \"127.0.0.1:9809\"                 # HTTP: /metrics (Prometheus), /healthz, /readyz
   attach = [\"main/vm1\"]                     # block devices; see 'bedplate attach --help'
   [tls]
@@ -62,8 +66,13 @@ Config file (TOML); what the command line says is added, and wins:
   [group.gold]                                # the same keys, for all its exports together
   iops = 20000
 
-Backend URLs: file:PATH or PATH (a file or a block device), rbd:POOL[/NAMESPACE]/IMAGE, mem:SIZE,
-null:SIZE.
+Backend URLs:
+  PATH, file:PATH                             a file or a block device
+  rbd:POOL[/NAMESPACE]/IMAGE[?conf=FILE&id=USER]
+  nfs://HOST[:PORT]/EXPORT/PATH[?mountport=N&uid=N&gid=N&wait=SECONDS]
+  iscsi://[USER@]HOST[:PORT]/IQN/LUN[?OPTIONS]
+  mem:SIZE, null:SIZE                         gone when the server ends; zeroes, for measuring
+
 BEDPLATE_LOG=debug logs more. SIGTERM finishes what is in flight, flushes and exits;
 SIGHUP opens the log file again.";
 
@@ -89,6 +98,11 @@ pub(super) struct ServeArgs {
     /// Let clients only read the export NAME of --raw.
     #[arg(long, value_name = "NAME", value_parser = ExportName::new)]
     read_only: Vec<ExportName>,
+
+    /// Say what is wrong with the config file and the other words, if something is, and end. Reads
+    /// certificates and keys, but opens no store and no disk: another server may have them.
+    #[arg(long)]
+    check: bool,
 
     /// Listen for NBD clients at unix:PATH or HOST:PORT.
     #[arg(long, value_name = "ADDRESS", value_parser = Address::parse)]
@@ -135,17 +149,25 @@ pub(super) struct ServeArgs {
 /// One line that says what could not be opened, or that something could not be flushed.
 pub(super) fn run(args: ServeArgs) -> Result<(), OpenError> {
     let log = Log::start(args.log_format, args.log_file.as_deref())?;
+    let is_check = args.check;
     let settings = settings(args)?;
+    if is_check {
+        Service::check(&settings)?;
+        print::line("the settings are good");
+        return Ok(());
+    }
     let unusable = |error| OpenError::new("signals", error, "");
     let mut operator = Operator::listen().map_err(unusable)?;
     raise_descriptor_limit();
+    tell_manager(&[NotifyState::Status("Opening stores and disks")]);
     let service = Service::start(&settings)?;
     announce(&service);
     while operator.wait() == Asked::Reopen {
         log.reopen();
     }
     tracing::info!("stopping");
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    let status = NotifyState::Status("Finishing what is in flight");
+    tell_manager(&[NotifyState::Stopping, status]);
     operator.end_at_once_if_asked_again();
     service.stop()
 }
@@ -155,6 +177,7 @@ fn settings(args: ServeArgs) -> Result<Settings, OpenError> {
         Some(path) => Settings::read(path)?,
         None => Settings::default(),
     };
+    let may_be_empty = settings.control.is_some();
     if let Some(threads) = args.threads {
         settings.threads = Some(threads);
     }
@@ -204,7 +227,10 @@ fn settings(args: ServeArgs) -> Result<Settings, OpenError> {
             optional: args.tls_optional,
         });
     }
-    complete(settings)
+    match may_be_empty {
+        true => Ok(settings),
+        false => complete(settings),
+    }
 }
 
 /// Where `settings` keeps the key of `name`, a store or what --raw exports.
@@ -229,7 +255,8 @@ fn key_of<'a>(
     }
 }
 
-/// Refuses settings that would serve nothing to nobody.
+/// Refuses settings that would serve nothing to nobody. That is no mistake where a config file says
+/// how the server is controlled: then it can be told later, as that of a package is.
 fn complete(settings: Settings) -> Result<Settings, OpenError> {
     if settings.raw.is_empty() && settings.stores.is_empty() {
         let remedy = "name a store or a disk with --store NAME=URL, --raw NAME=URL or in the \
@@ -257,7 +284,17 @@ fn announce(service: &Service) {
     let mut out = std::io::stdout();
     // Nobody may be reading; that is no reason not to serve.
     let _ = writeln!(out, "ready: {uris}").and_then(|()| out.flush());
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let addresses: Vec<String> = service.addresses().iter().map(Address::to_string).collect();
+    let status = match addresses.is_empty() {
+        true => "Listening for control calls only".to_owned(),
+        false => format!("Listening at {}", addresses.join(", ")),
+    };
+    tell_manager(&[NotifyState::Ready, NotifyState::Status(&status)]);
+}
+
+/// Tells the service manager, if there is one. If it does not hear, it will say so itself.
+fn tell_manager(states: &[NotifyState<'_>]) {
+    let _ = sd_notify::notify(states);
 }
 
 fn parse_threads(text: &str) -> Result<usize, String> {

@@ -71,6 +71,23 @@ impl Service {
         }
     }
 
+    /// Looks for what is wrong with `settings` as far as that shows without opening a store or a
+    /// disk: in certificates, keys and limits.
+    ///
+    /// # Errors
+    /// One line that says what is wrong and what to do.
+    pub fn check(settings: &Settings) -> Result<(), OpenError> {
+        if let Some(tls) = &settings.tls {
+            TlsServer::load(&tls.files)?;
+        }
+        let of_stores = settings.stores.values().map(|store| &store.key);
+        let of_disks = settings.raw.values().map(|raw| &raw.key);
+        for key in of_stores.chain(of_disks).flatten() {
+            key.read()?;
+        }
+        limit(&Catalog::default(), settings)
+    }
+
     fn open(&mut self, settings: &Settings) -> Result<(), OpenError> {
         let reactor = &self.runtime.handles()[0];
         for (name, raw) in &settings.raw {
@@ -150,6 +167,11 @@ impl Service {
                 Ok(None)
             }
         }
+    }
+
+    /// Where NBD clients can connect.
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
     }
 
     /// Every way to reach every export, as NBD URIs.

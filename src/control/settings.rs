@@ -478,4 +478,51 @@ mod tests {
             assert!(!wrong.why.contains('\n'), "{}", wrong.why);
         }
     }
+
+    /// What the package installs.
+    const PACKAGED: &str = include_str!("../../packaging/bedplate.toml");
+
+    fn parsed(text: &str) -> Settings {
+        Settings::parse(text).unwrap_or_else(|wrong| panic!("{}: {}", wrong.key, wrong.why))
+    }
+
+    #[test]
+    fn the_packaged_config_serves_nothing() {
+        let settings = parsed(PACKAGED);
+        assert!(settings.stores.is_empty() && settings.raw.is_empty());
+        assert!(settings.attach.is_empty() && settings.metrics.is_none());
+        assert!(matches!(&settings.nbd[..], [Address::Unix(_)]));
+        let usual = ControlSettings::At("/run/bedplate/control.sock".into());
+        assert_eq!(settings.control, Some(usual));
+    }
+
+    #[test]
+    fn the_packaged_config_is_right_with_all_its_lines() {
+        let typed = |line: &'static str| match line.strip_prefix('#') {
+            Some(line) if line.starts_with(' ') || line.is_empty() => "",
+            Some(line) => line,
+            None => line,
+        };
+        let lines: Vec<&str> = PACKAGED.lines().map(typed).collect();
+        let settings = parsed(&lines.join("\n"));
+        assert_eq!((settings.stores.len(), settings.raw.len()), (1, 1));
+        assert_eq!((settings.qos.len(), settings.groups.len()), (1, 1));
+        assert!(settings.tls.is_some() && settings.threads.is_some());
+    }
+
+    #[test]
+    fn the_packaged_config_has_every_key() {
+        for table in ["", "[tls]\n", "[store.a]\n", "[raw.a]\n", "[qos.a]\n"] {
+            let wrong = Settings::parse(&format!("{table}nonsense = 1")).expect_err("no such key");
+            let (_, keys) = wrong
+                .why
+                .split_once("expected one of")
+                .expect("it lists them");
+            let keys: Vec<&str> = keys.split('`').skip(1).step_by(2).collect();
+            assert!(keys.len() > 3, "{table}: {keys:?}");
+            for key in keys {
+                assert!(PACKAGED.contains(key), "{table}: {key} is not told");
+            }
+        }
+    }
 }

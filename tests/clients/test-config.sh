@@ -54,3 +54,19 @@ try 'gopher' 'nbd = ["unix:x"]\n[raw.a]\nurl = "gopher:/x"\n'
 try 'nonsense' 'nbd = ["nonsense"]\n[raw.a]\nurl = "mem:1M"\n'
 try '' 'this is no TOML'
 refuse 1 'missing\.toml' serve --config missing.toml
+
+# --check says the same without serving, and opens nothing: a server may have it.
+start server --config good.toml
+expect_equal "the settings are good" "$("$BEDPLATE" serve --config good.toml --check)"
+refuse 1 'bad\.toml.*this' serve --config bad.toml --check
+refuse 1 'key\.pem' serve --config good.toml --check --tls-certificate cert.pem --tls-key key.pem
+refuse 1 'no-such-key' serve --config good.toml --check --key-file main=no-such-key
+stop
+
+# Where the config says how it is controlled, there need not be anything to serve yet.
+printf 'nbd = ["unix:%s"]\ncontrol = "%s"\n' "$socket" "$PWD/server.control" >empty.toml
+start server --config empty.toml
+expect_equal 0 "$(nbdinfo --list --json "nbd+unix:///?socket=$socket" | jq '.exports | length')"
+"$BEDPLATE" store open main=store.img
+nbdinfo --size "$(uri main/vm1)"
+stop

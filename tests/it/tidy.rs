@@ -103,7 +103,13 @@ fn no_file_is_dead() {
 #[test]
 fn scripts_stop_at_the_first_error() {
     let mut complaints = Vec::new();
-    for folder in ["scripts", ".ci", "tests/clients", "tests/vm"] {
+    for folder in [
+        "scripts",
+        ".ci",
+        "tests/clients",
+        "tests/package",
+        "tests/vm",
+    ] {
         for path in files(folder) {
             let text = read(&path);
             complaints.extend(wide_lines(&path, &text));

@@ -6,6 +6,8 @@ set -euo pipefail
 source /tests/expect.sh
 
 server_pid=
+# What to run the server with.
+prefix=()
 socket=$PWD/nbd.sock
 export BEDPLATE_CONTROL=$PWD/control.sock
 
@@ -19,7 +21,7 @@ said() {
 serve() {
     # What a server before it printed must not be taken for its own.
     rm -f server.out
-    bedplate serve --nbd "unix:$socket" --control "$BEDPLATE_CONTROL" "$@" \
+    "${prefix[@]}" bedplate serve --nbd "unix:$socket" --control "$BEDPLATE_CONTROL" "$@" \
         >server.out 2>>server.err &
     server_pid=$!
     for _ in {1..1200}; do
