@@ -8,7 +8,6 @@ source "$CLIENTS/guest.sh"
 
 # What that user reaches. Paths of sockets are short.
 there=$(mktemp -d)
-libvirtd_pid=
 socket=$there/nbd.sock
 
 # as_user COMMAND...
@@ -34,10 +33,8 @@ nbd_tls_x509_cert_dir = "$there/client"
 END
     chown -R 65534:65534 "$there"
     as_user libvirtd >libvirtd.log 2>&1 &
-    libvirtd_pid=$!
     for _ in {1..600}; do
         ! virsh list >virsh.out 2>&1 || return 0
-        kill -0 $libvirtd_pid 2>/dev/null || break
         sleep 0.1
     done
     fail "libvirt does not start: $(cat virsh.out libvirtd.log)"
@@ -102,12 +99,13 @@ await_guest() {
 
 # clean_up leaves nothing running, whatever has failed.
 clean_up() {
-    local file=$there/run/libvirt/qemu/run/guest.pid
-    [[ -z $libvirtd_pid ]] || kill -KILL "$libvirtd_pid" 2>/dev/null || true
-    [[ ! -e $file ]] || kill -KILL "$(<"$file")" 2>/dev/null || true
+    local file
+    for file in "$there"/run/libvirt/{libvirtd.pid,qemu/run/guest.pid}; do
+        [[ ! -e $file ]] || kill -KILL "$(<"$file")" 2>/dev/null || true
+    done
     kill_guests
-    [[ -z $server_pid ]] || stop
     rm -rf "$there"
+    [[ -z $server_pid ]] || stop
 }
 trap clean_up EXIT
 
