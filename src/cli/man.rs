@@ -12,7 +12,7 @@ use super::print;
 use crate::base::OpenError;
 
 /// The config file that the package installs: every key, and what it is for.
-const CONFIG: &str = include_str!("../../packaging/bedplate.toml");
+const CONFIG: &str = include_str!("../../scripts/packaging/bedplate.toml");
 
 /// How the examples of a command begin.
 const EXAMPLES: &str = "Examples:\n";

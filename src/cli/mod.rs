@@ -31,6 +31,7 @@ mod top;
 mod trees;
 mod vacancy;
 mod volume;
+mod xml;
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -46,6 +46,8 @@ struct StatusFacts {
     /// ISO 8601, in UTC.
     started: String,
     nbd: Vec<String>,
+    /// off, optional or required.
+    tls: &'static str,
     connections: u64,
     jobs: u64,
     stores: Vec<StoreFacts>,
@@ -73,6 +75,11 @@ pub(super) fn run(args: StatusArgs) -> Result<(), OpenError> {
 
 impl StatusFacts {
     fn new(told: proto::StatusResponse) -> Self {
+        let tls = match told.tls() {
+            proto::Tls::Unspecified | proto::Tls::Off => "off",
+            proto::Tls::Optional => "optional",
+            proto::Tls::Required => "required",
+        };
         let raws = told.raws.into_iter().map(|raw| ExportFacts {
             name: raw.name,
             connections: raw.connections,
@@ -82,6 +89,7 @@ impl StatusFacts {
             connections: open.connections,
         });
         Self {
+            tls,
             version: told.version,
             pid: told.pid,
             started: date::utc(told.started),
@@ -103,6 +111,7 @@ impl StatusFacts {
             ("started", self.started.clone()),
         ];
         facts.extend(self.nbd.iter().map(|address| ("nbd", address.clone())));
+        facts.push(("tls", self.tls.to_owned()));
         facts.push(("connections", self.connections.to_string()));
         facts.push(("jobs", self.jobs.to_string()));
         facts.extend(self.stores.iter().map(|store| ("store", store.brief())));

@@ -5,10 +5,12 @@ mod export;
 mod flight;
 mod import;
 mod interrupt;
+mod libvirt;
 mod pieces;
 mod progress;
 mod properties;
 mod qemu_img;
+mod reach;
 mod report;
 mod side;
 
@@ -96,6 +98,8 @@ enum VolumeCommand {
     Set(SetArgs),
     Import(import::ImportArgs),
     Export(export::ExportArgs),
+    Xml(libvirt::XmlArgs),
+    SecretXml(libvirt::SecretArgs),
 }
 
 /// Make a volume, all holes.
@@ -218,6 +222,8 @@ pub(super) fn run(args: VolumeArgs) -> Result<(), OpenError> {
         VolumeCommand::Set(args) => set(&place, args),
         VolumeCommand::Import(args) => import::run(&place, args),
         VolumeCommand::Export(args) => export::run(&place, args),
+        VolumeCommand::Xml(args) => libvirt::disk(&place, &args),
+        VolumeCommand::SecretXml(args) => libvirt::secret(&place, &args),
     }
 }
 

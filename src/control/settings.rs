@@ -480,7 +480,7 @@ mod tests {
     }
 
     /// What the package installs.
-    const PACKAGED: &str = include_str!("../../packaging/bedplate.toml");
+    const PACKAGED: &str = include_str!("../../scripts/packaging/bedplate.toml");
 
     fn parsed(text: &str) -> Settings {
         Settings::parse(text).unwrap_or_else(|wrong| panic!("{}: {}", wrong.key, wrong.why))

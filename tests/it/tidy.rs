@@ -110,7 +110,9 @@ fn scripts_stop_at_the_first_error() {
         "tests/package",
         "tests/vm",
     ] {
-        for path in files(folder) {
+        // What a package contains is Debian's to judge.
+        let is_ours = |path: &String| !path.starts_with("scripts/packaging/");
+        for path in files(folder).into_iter().filter(is_ours) {
             let text = read(&path);
             complaints.extend(wide_lines(&path, &text));
             complaints.extend(script_head(&path, &text));

@@ -6,6 +6,7 @@ use tonic::Status;
 
 use super::proto;
 use crate::env;
+use crate::frontend::nbd::proto::TlsPolicy;
 use crate::frontend::ublk::Attached;
 use crate::store::{Compression, Dedup, Properties, StoreError, TreeInfo, TreeKind};
 use crate::volume::{OpCounts, OpKind, Served, UserCount};
@@ -211,6 +212,16 @@ fn problem(served: &Served) -> Option<String> {
     let is_full = percent >= FULL_PERCENT;
     is_full.then(|| format!("{percent} % full; delete what is not needed, or grow it"))
 }
+
+/// Whether NBD clients use TLS.
+pub(super) fn tls(policy: TlsPolicy) -> proto::Tls {
+    match policy {
+        TlsPolicy::Off => proto::Tls::Off,
+        TlsPolicy::Optional => proto::Tls::Optional,
+        TlsPolicy::Required => proto::Tls::Required,
+    }
+}
+
 /// A block device.
 pub(super) fn device(attached: Attached) -> proto::Device {
     proto::Device {

@@ -7,7 +7,7 @@ use tonic::{Code, Request};
 use super::proto::server_server::Server;
 use super::proto::{
     CountsRequest, CountsResponse, ExportCounts, OpenExport, RawExport, StatusRequest,
-    StatusResponse, Store,
+    StatusResponse, Store, Tls,
 };
 use super::{Answer, Api, Response, convert, status};
 use crate::env;
@@ -47,6 +47,9 @@ impl Server for Api {
             open: open.collect(),
             jobs: inner.jobs.running() as u64,
             devices: devices.into_iter().map(convert::device).collect(),
+            tls: door
+                .map_or(Tls::Unspecified, |door| convert::tls(door.nbd.tls_policy()))
+                .into(),
             stores,
         }))
     }

@@ -94,7 +94,8 @@ impl Server {
         &self.catalog
     }
 
-    pub(super) fn tls_policy(&self) -> TlsPolicy {
+    /// Whether clients use TLS.
+    pub fn tls_policy(&self) -> TlsPolicy {
         self.tls_policy
     }
 

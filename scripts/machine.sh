@@ -1,0 +1,122 @@
+#!/usr/bin/env bash
+# What virtual machines for tests are made of: Debian's kernel for them, this machine's programs,
+# and QEMU without KVM, so that no image and no root are needed. To be sourced, not run.
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+# Where kernels are kept from one run to the next.
+vm=$(cd "$root" && realpath -m "${CARGO_TARGET_DIR:-target}/vm")
+
+# The words of the kernel that hold for all of them. Without no_timer_check the kernel of a machine
+# that is slow for a moment panics.
+# shellcheck disable=SC2034 # for the script that sources this
+kernel_words=(console=ttyS0 quiet panic=-1 mitigations=off nokaslr no_timer_check tsc=reliable
+    nowatchdog rcupdate.rcu_cpu_stall_suppress=1 random.trust_cpu=on)
+
+# The words of QEMU that do: the console is its standard input and output. Its processors take
+# turns: side by side, one may run code while another patches it, and the kernel panics.
+# shellcheck disable=SC2034 # for the script that sources this
+machine_words=(-accel "tcg,thread=single,tb-size=512" -machine q35 -cpu max -nodefaults
+    -no-user-config -display none -no-reboot -serial stdio)
+
+# fetch_kernel fetches and unpacks the newest kernel that this Debian has for virtual machines, in
+# the folder $kernel, once; which it is, is in $version.
+fetch_kernel() {
+    local package folder
+    package=$(apt-cache search --names-only '^linux-image-[0-9.]+\+deb[0-9]+-cloud-amd64$' |
+        cut -d' ' -f1 | sort -V | tail -n 1)
+    if [[ -z $package ]]; then
+        # What was fetched before is as good; without either there is nothing to say.
+        for folder in "$vm"/linux-image-*-cloud-amd64; do
+            [[ ! -d $folder ]] || package=$(basename "$folder")
+        done
+        [[ -n $package ]] || die "apt knows no linux-image-*-cloud-amd64; type: apt-get update"
+    fi
+    kernel=$vm/$package
+    version=${package#linux-image-}
+    mkdir -p "$vm"
+    # One at a time, when several scripts want it at once.
+    (
+        flock 8
+        [[ -e $kernel/boot/vmlinuz-$version ]] || unpack_kernel "$package"
+    ) 8>"$vm/fetch.lock"
+}
+
+# unpack_kernel PACKAGE fetches it from apt into the folder $kernel.
+unpack_kernel() {
+    local deb
+    rm -rf "$kernel.new"
+    mkdir -p "$kernel.new"
+    (cd "$kernel.new" && apt-get -q -o APT::Sandbox::User=root download "$1") >&2 ||
+        die "could not fetch $1; type: apt-get update"
+    for deb in "$kernel.new"/*.deb; do
+        dpkg -x "$deb" "$kernel.new"
+        rm "$deb"
+    done
+    [[ -e $kernel.new/lib ]] || ln -s usr/lib "$kernel.new/lib"
+    depmod -b "$kernel.new" "$version"
+    mv "$kernel.new" "$kernel"
+}
+
+# begin_tree FOLDER makes the folder of what is to be in a machine, $tree, with the folders that all
+# have, and busybox.
+begin_tree() {
+    local part name
+    tree=$1
+    rm -rf "$tree"
+    mkdir -p "$tree"/{usr/{bin,sbin,lib,lib64},dev,proc,sys,run,tmp,etc,mnt}
+    for part in bin sbin lib lib64; do
+        ln -s "usr/$part" "$tree/$part"
+    done
+    put "$(command -v busybox)" /usr/bin/busybox
+    for name in $(busybox --list); do
+        [[ -e $tree/usr/bin/$name ]] || ln -s busybox "$tree/usr/bin/$name"
+    done
+    echo 'root:x:0:0:root:/:/bin/sh' >"$tree/etc/passwd"
+    echo 'root:x:0:' >"$tree/etc/group"
+}
+
+# put SOURCE [TARGET] copies a file into the machine, whatever links lead to it.
+put() {
+    local to=$tree${2:-$1}
+    [[ -e $to ]] || { mkdir -p "$(dirname "$to")" && cp -L "$1" "$to"; }
+}
+
+# put_program SOURCE TARGET copies a program and the libraries that it is linked with.
+put_program() {
+    local name path
+    # The real one, where busybox has one as well.
+    rm -f "$tree/usr/bin/$(basename "$2")"
+    put "$1" "$2"
+    # A library is 'NAME => PATH (ADDRESS)', or 'PATH (ADDRESS)' for the loader.
+    while read -r name path; do
+        put "$path" "$path"
+    done < <(ldd "$1" 2>/dev/null | awk '$2 == "=>" && $3 ~ "^/" { print $1, $3 }
+        $1 ~ "^/" { print $1, $1 }')
+}
+
+# put_modules NAME... copies modules of the kernel, and those that they need.
+put_modules() {
+    local name path to
+    for name in "$@"; do
+        modprobe -d "$kernel" -S "$version" --show-depends "$name"
+    done | awk '$1 == "insmod" { print $2 }' | sort -u | while read -r path; do
+        to=$tree/usr/lib/modules/${path#"$kernel"/lib/modules/}
+        mkdir -p "$(dirname "$to")"
+        # Unpacked here, where that is quick.
+        case $path in
+            *.xz) xz -dc "$path" >"${to%.xz}" ;;
+            *.zst) zstd -qdc "$path" >"${to%.zst}" ;;
+            *) cp "$path" "$to" ;;
+        esac
+    done
+    cp "$kernel/lib/modules/$version"/modules.{order,builtin,builtin.modinfo} \
+        "$tree/usr/lib/modules/$version/"
+    depmod -b "$tree" "$version"
+}
+
+# pack_tree FILE makes an initramfs of what is in the tree.
+pack_tree() {
+    (cd "$tree" && find . -print0 | cpio --null --create --format=newc --quiet) >"$1"
+}
