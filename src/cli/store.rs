@@ -42,7 +42,8 @@ Examples:
   bedplate store grow /srv/store.img 200G     makes the file larger, too
   bedplate store grow /dev/sdb 2T             the device must have that size already";
 
-/// Make, show, check and grow stores that nobody serves; list, open and close a server's.
+/// Make, show, check and grow stores that nobody serves; list, open, collect garbage in and close
+/// a server's.
 #[derive(Debug, Args)]
 pub(super) struct StoreArgs {
     #[command(subcommand)]

@@ -167,7 +167,7 @@ mod tests {
                 let stepped = store.shell.core().step_traversal(1000);
                 assert!(matches!(stepped, Ok(true)), "all leaves");
                 let mut core = store.shell.core();
-                core.end_traversal();
+                core.end_traversal(crate::env::now());
                 assert_eq!(core.table.is_doomed(seg), !is_safe);
             });
         }
