@@ -88,15 +88,20 @@ nfs signal "$folder" CONT
 # Somebody who does not speak NFS.
 python3 - <<'END' &
 import os, socket
-server = socket.create_server(("127.0.0.1", 29109))
-open("listens", "w").close()
+server = socket.create_server(("127.0.0.1", 0))
+with open("port.new", "w") as port:
+    print(server.getsockname()[1], file=port)
+os.rename("port.new", "port")
 for _ in range(2):
     client, _ = server.accept()
     client.recv(1000)
     client.sendall(os.urandom(1000))
 END
 rubbish=$!
-until [[ -e listens ]]; do sleep 0.05; done
-refuse 1 'no MOUNT service at port 29109: what answers does not speak' \
-    store info "$at/x?mountport=29109"
+until [[ -e port ]]; do
+    kill -0 $rubbish
+    sleep 0.05
+done
+refuse 1 "no MOUNT service at port $(cat port): what answers does not speak" \
+    store info "$at/x?mountport=$(cat port)"
 kill $rubbish
