@@ -28,7 +28,7 @@ volume create main/vm2 --size 1M
 snapshot create main/vm1@monday main/vm2@monday
 expect_equal main/vm1@monday "$(names vm1)"
 expect_equal main/vm2@monday "$(names vm2)"
-snapshot list main/vm1 | grep -qE '^main/vm1@monday +64M +20[0-9-]+T[0-9:]+Z' ||
+snapshot list main/vm1 | grep -qE '^main/vm1@monday +64M +- +20[0-9-]+T[0-9:]+Z' ||
     fail "$(snapshot list main/vm1)"
 expect_equal "$first" "$(sum vm1@monday)"
 

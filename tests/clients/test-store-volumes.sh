@@ -21,8 +21,8 @@ volume create main/a.b-c+d --size 4608 --write-through
 expect_equal 'main/a.b-c+d main/vm1' "$(names)"
 expect_equal 'main/a.b-c+d main/vm1' "$(volume list main --json | jq -r '.[].name' | paste -sd ' ')"
 volume list >table.txt
-grep -qE '^NAME +SIZE +CREATED +ORIGIN$' table.txt || fail "$(cat table.txt)"
-grep -qE '^main/vm1 +100M +20[0-9-]+T[0-9:]+Z +-$' table.txt || fail "$(cat table.txt)"
+grep -qE '^NAME +SIZE +HOLDS +CREATED +ORIGIN$' table.txt || fail "$(cat table.txt)"
+grep -qE '^main/vm1 +100M +- +20[0-9-]+T[0-9:]+Z +-$' table.txt || fail "$(cat table.txt)"
 created=$(volume show main/vm1 --json | jq -r .created)
 age=$(($(date +%s) - $(date -d "$created" +%s)))
 ((age >= 0 && age < 60)) || fail "made $age s ago, as it says: $created"
