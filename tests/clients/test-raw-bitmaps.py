@@ -57,6 +57,8 @@ def changed(client, name):
 def scribble(server):
     """Writes here and there, many at once, until the server is killed in the middle of it."""
     client = server.connect("disk")
+    # One of them for certain.
+    client.pwrite(os.urandom(512), 0)
     under_way = []
     for index in range(random.randrange(20, 300)):
         offset = random.randrange(SIZE // 512 - 64) * 512
@@ -93,7 +95,8 @@ for number in range(ROUNDS):
             for offset, length in told:
                 assert offset % REGION == 0 and length % REGION == 0, (offset, length)
                 copy[offset : offset + length] = client.pread(length, offset)
-            assert 0 < sum(length for _, length in told) < SIZE, "neither nothing nor everything"
+            total = sum(length for _, length in told)
+            assert 0 < total < SIZE, f"neither nothing nor everything, but {total}"
             client.shutdown()
             bedplate("bitmap", "delete", f"disk:{name}")
         assert copy == open("disk.img", "rb").read(), f"round {number} misses a change"
