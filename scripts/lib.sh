@@ -78,3 +78,14 @@ lives() {
     [[ -n $pid ]] || return 1
     [[ -n $(grep -hsE '^State:\s+[^ZX]' /proc/"$pid"/task/*/status) ]]
 }
+
+# wait_for_end FILE SECONDS waits until the process has ended whose number is in FILE, kills it when
+# that takes longer than so many seconds, and removes FILE.
+wait_for_end() {
+    local tries=$(($2 * 50))
+    while lives "$1" && ((tries-- > 0)); do
+        sleep 0.02
+    done
+    ! lives "$1" || kill -KILL "$(cat "$1")"
+    rm -f "$1"
+}

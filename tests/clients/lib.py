@@ -18,6 +18,23 @@ os.environ["BEDPLATE_CONTROL"] = os.path.abspath("control.sock")
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 
 
+def bedplate(*words):
+    """What a command prints that must succeed."""
+    command = [os.environ["BEDPLATE"], *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{words}: {done.stderr}"
+    return done.stdout
+
+
+def refused(*words):
+    """What a command says, in one line, that must fail."""
+    command = [os.environ["BEDPLATE"], *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
 class Server:
     """`bedplate serve ARGUMENT...` on a unix socket. Leaving the block stops it, and demands that
     it ends in good order."""

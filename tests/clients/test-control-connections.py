@@ -3,26 +3,12 @@
 # rename does not disturb it, and a larger size is for those who connect later.
 
 import json
-import os
 import subprocess
 
 import nbd
-from lib import MIB, Server, eventually, pattern
+from lib import MIB, Server, bedplate, eventually, pattern, refused
 
 STORE = ("--store", "main=store.img")
-
-
-def bedplate(*words):
-    command = [os.environ["BEDPLATE"], *words]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-
-
-def refused(*words):
-    command = [os.environ["BEDPLATE"], *words]
-    done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
-    assert done.returncode == 1, done
-    assert done.stderr.count("\n") == 1, done.stderr
-    return done.stderr
 
 
 def connections(name):

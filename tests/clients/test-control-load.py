@@ -3,21 +3,12 @@
 # client reads anything but what it wrote.
 
 import json
-import os
-import subprocess
 import threading
 
-from lib import MIB, Server, pattern
+from lib import MIB, Server, bedplate, pattern
 
 ROUNDS = 20
 BLOCK = 64 << 10
-
-
-def bedplate(*words):
-    command = [os.environ["BEDPLATE"], *words]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert done.returncode == 0, f"{words}: {done.stderr}"
-    return done.stdout
 
 
 class Client(threading.Thread):

@@ -3,16 +3,9 @@
 # that it has, whatever it is asked, and all of it once its raw node stands on another connection.
 # The README tells people so.
 
-import os
-import subprocess
 
-from lib import MIB, Server
+from lib import MIB, Server, bedplate
 from qemu import Qemu, nbd_node
-
-
-def bedplate(*words):
-    command = [os.environ["BEDPLATE"], *words]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 bedplate("store", "create", "store.img", "--size", "256M", "--segment-size", "1M")

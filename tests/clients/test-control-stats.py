@@ -10,21 +10,9 @@ import struct
 import subprocess
 import termios
 
-from lib import Server
+from lib import Server, bedplate, refused
 
 BEDPLATE = os.environ["BEDPLATE"]
-
-
-def bedplate(*words):
-    """What a command prints."""
-    return subprocess.run([BEDPLATE, *words], check=True, capture_output=True, text=True).stdout
-
-
-def refused(*words):
-    """What a command says that must fail."""
-    done = subprocess.run([BEDPLATE, *words], capture_output=True, text=True)
-    assert done.returncode == 1, done
-    return done.stderr
 
 
 def watch(client):

@@ -6,7 +6,7 @@ import os
 import subprocess
 
 import nbd
-from lib import KIB, MIB, Server, pattern
+from lib import KIB, MIB, Server, bedplate, pattern
 from qemu import Qemu, nbd_node
 
 SIZE = 64 * MIB
@@ -15,10 +15,6 @@ SOCKET = os.path.abspath("qemu.sock")
 
 def run(*words):
     return subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
-
-
-def bedplate(*words):
-    return run(os.environ["BEDPLATE"], *words)
 
 
 def qcow2_node(name, path):

@@ -4,20 +4,15 @@
 
 import os
 import random
-import subprocess
 import time
 
 import nbd
-from lib import KIB, MIB, Server, pattern
+from lib import KIB, MIB, Server, bedplate, pattern
 from qemu import Qemu, nbd_node
 
 BLOCK, BLOCKS, DEPTH, KILLS = 4 * KIB, 4096, 32, 5
 SOCKET = os.path.abspath("qemu.sock")
 STORE = ("--store", "main=store.img")
-
-
-def bedplate(*words):
-    subprocess.run([os.environ["BEDPLATE"], *words], check=True, stdout=subprocess.PIPE)
 
 
 class Load:

@@ -5,12 +5,10 @@
 import json
 import os
 import random
-import subprocess
 
 import nbd
-from lib import KIB, MIB, Server, expect_error, sparse_file
+from lib import KIB, MIB, Server, bedplate, expect_error, refused, sparse_file
 
-BEDPLATE = os.environ["BEDPLATE"]
 SIZE, REGION, ROUNDS = 64 * MIB, 64 * KIB, 8
 CONFIG = """
 [raw.disk]
@@ -19,21 +17,6 @@ bitmaps = "disk.bitmaps"
 [raw.bare]
 url = "mem:1M"
 """
-
-
-def bedplate(*words):
-    """What a command prints."""
-    done = subprocess.run([BEDPLATE, *words], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def refused(*words):
-    """What a command says that must fail."""
-    done = subprocess.run([BEDPLATE, *words], capture_output=True, text=True)
-    assert done.returncode == 1, done
-    assert done.stderr.count("\n") == 1, done.stderr
-    return done.stderr
 
 
 def changed(client, name):

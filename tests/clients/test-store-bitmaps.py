@@ -3,10 +3,10 @@
 # after crashes; the command line makes, lists, clears and deletes bitmaps, and compares snapshots.
 
 import json
-import os
 import struct
 import subprocess
 
+import lib
 import nbd
 from lib import KIB, MIB, OPT_LIST_META, OPT_STRUCTURED_REPLY, REP_ACK, REP_META
 from lib import Raw, Server, expect_error, pattern
@@ -16,15 +16,11 @@ SIZE = 64 * MIB + 1536
 
 
 def bedplate(*words):
-    command = [os.environ["BEDPLATE"], *words, *STORE]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return lib.bedplate(*words, *STORE)
 
 
 def refused(*words):
-    command = [os.environ["BEDPLATE"], *words, *STORE]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and done.stderr.count("\n") == 1, done
-    return done.stderr
+    return lib.refused(*words, *STORE)
 
 
 def context(name):
@@ -73,8 +69,7 @@ def listed(server, export, *queries):
     return [data[4:].decode() for kind, data in replies if kind == REP_META]
 
 
-create = [os.environ["BEDPLATE"], "store", "create", "store.img", "--size", "256M"]
-subprocess.run(create, check=True, stdout=subprocess.DEVNULL)
+lib.bedplate("store", "create", "store.img", "--size", "256M")
 bedplate("volume", "create", "main/vm", "--size", str(SIZE))
 with Server(*STORE) as server:
     handle = server.connect("main/vm")

@@ -7,14 +7,9 @@ import os
 import subprocess
 
 import nbd
-from lib import GIB, KIB, MIB, Server, eventually, expect_error, pattern
+from lib import GIB, KIB, MIB, Server, bedplate, eventually, expect_error, pattern
 
 STORE = ("--store", "main=store.img")
-
-
-def bedplate(*words):
-    command = [os.environ["BEDPLATE"], *words]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def exports(server):
