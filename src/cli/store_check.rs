@@ -9,6 +9,7 @@ use super::keys::KeyArgs;
 use super::names::parse_url;
 use super::offline::on_reactor;
 use super::print;
+use super::store_facts::space_lines;
 use crate::backend::{self, Access, Checked, Location};
 use crate::base::OpenError;
 use crate::codec::Credential;
@@ -107,6 +108,7 @@ fn text(report: &Report, depth: Depth) -> String {
         Depth::Metadata => "metadata; --data reads the data too",
         Depth::Data => "metadata and data",
     };
+    let [holds, ratios] = space_lines(space, "");
     lines.push(print::facts(&[
         (
             "checkpoint",
@@ -129,23 +131,8 @@ fn text(report: &Report, depth: Depth) -> String {
                 print::brief(live.meta)
             ),
         ),
-        (
-            "holds",
-            format!(
-                "{} mapped, {} unique, {} stored",
-                print::brief(space.mapped),
-                print::brief(space.unique),
-                print::brief(space.stored)
-            ),
-        ),
-        (
-            "ratios",
-            format!(
-                "{:.2} by dedup, {:.2} by compression",
-                space.dedup_ratio(),
-                space.compression_ratio()
-            ),
-        ),
+        holds,
+        ratios,
         (
             "log behind it",
             format!(

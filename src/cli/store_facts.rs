@@ -32,9 +32,8 @@ pub(super) struct StoreFacts {
 /// What is told of what was counted. Sizes are in bytes.
 #[derive(Debug, Serialize)]
 struct CountedFacts {
-    mapped: u64,
-    unique: u64,
-    stored: u64,
+    #[serde(flatten)]
+    space: Space,
     dedup_ratio: f64,
     compression_ratio: f64,
     /// How long ago, in seconds.
@@ -50,9 +49,7 @@ impl CountedFacts {
             stored: counted.stored,
         };
         Self {
-            mapped: space.mapped,
-            unique: space.unique,
-            stored: space.stored,
+            space,
             dedup_ratio: space.dedup_ratio(),
             compression_ratio: space.compression_ratio(),
             age: counted.age,
@@ -65,26 +62,25 @@ impl CountedFacts {
             true => "about ",
             false => "",
         };
-        [
-            (
-                "holds",
-                format!(
-                    "{} mapped, {about}{} unique, {about}{} stored, {} s ago",
-                    print::brief(self.mapped),
-                    print::brief(self.unique),
-                    print::brief(self.stored),
-                    self.age
-                ),
-            ),
-            (
-                "ratios",
-                format!(
-                    "{about}{:.2} by dedup, {:.2} by compression",
-                    self.dedup_ratio, self.compression_ratio
-                ),
-            ),
-        ]
+        let [(name, holds), ratios] = space_lines(&self.space, about);
+        [(name, format!("{holds}, {} s ago", self.age)), ratios]
     }
+}
+
+/// What is told of what a store holds; `about` stands before what is only estimated.
+pub(super) fn space_lines(space: &Space, about: &str) -> [(&'static str, String); 2] {
+    let [mapped, unique, stored] = [space.mapped, space.unique, space.stored].map(print::brief);
+    let (dedup, compression) = (space.dedup_ratio(), space.compression_ratio());
+    [
+        (
+            "holds",
+            format!("{mapped} mapped, {about}{unique} unique, {about}{stored} stored"),
+        ),
+        (
+            "ratios",
+            format!("{about}{dedup:.2} by dedup, {compression:.2} by compression"),
+        ),
+    ]
 }
 
 impl StoreFacts {

@@ -230,7 +230,7 @@ impl Store {
     /// What garbage collection has counted last; nothing before its first pass since the store was
     /// opened.
     pub fn counted(&self) -> Option<Counted> {
-        self.shell.core().counted.clone()
+        self.shell.core().counted
     }
 
     /// Has a pass of garbage collection made that begins now, and waits for its end: it counts what

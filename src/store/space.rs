@@ -1,7 +1,5 @@
 //! How much deduplication and compression save.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
 use crate::env::Instant;
@@ -59,7 +57,7 @@ impl TreeSpace {
 }
 
 /// What a pass of garbage collection has counted. Exact for what was not written to since it began.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Counted {
     /// When the count was complete.
     pub at: Instant,
@@ -68,6 +66,4 @@ pub struct Counted {
     /// Whether some chunks that are shared were counted for each block, since telling them apart
     /// takes more memory than there is for it: then `unique` and `stored` are too large.
     pub is_estimate: bool,
-    /// The volumes and snapshots that there were, by their number.
-    pub(super) trees: BTreeMap<u32, TreeSpace>,
 }

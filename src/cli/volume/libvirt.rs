@@ -5,7 +5,7 @@
 
 use clap::Args;
 
-use super::reach::{Reach, Security};
+use super::reach::{Reach, tls_policy};
 use crate::base::OpenError;
 use crate::cli::place::{Place, PlaceChoice};
 use crate::cli::print;
@@ -186,12 +186,12 @@ fn nbd_source(
     args: &XmlArgs,
     status: &proto::StatusResponse,
 ) -> Result<Element, OpenError> {
-    let security = Security::of(status);
+    let policy = tls_policy(status);
     let reach = match &args.nbd {
         Some(reach) => reach.clone(),
-        None => Reach::choose(name, &status.nbd, security)?,
+        None => Reach::choose(name, &status.nbd, policy)?,
     };
-    let tls = reach.tls(security, args.tls_hostname.is_some())?;
+    let tls = reach.tls(policy, args.tls_hostname.is_some())?;
     let source = Element::new("source")
         .with("protocol", "nbd")
         .with("name", name)

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use crate::base::OpenError;
 use crate::cli::xml::{self, Element};
 use crate::control::api::proto;
+use crate::frontend::nbd::proto::TlsPolicy;
 
 /// A way to the server.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -17,22 +18,12 @@ pub(super) enum Reach {
     Tcp(String, u16),
 }
 
-/// Whether the server speaks TLS.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Security {
-    Off,
-    Optional,
-    Required,
-}
-
-impl Security {
-    /// What the server says.
-    pub(super) fn of(status: &proto::StatusResponse) -> Self {
-        match status.tls() {
-            proto::Tls::Required => Self::Required,
-            proto::Tls::Optional => Self::Optional,
-            proto::Tls::Off | proto::Tls::Unspecified => Self::Off,
-        }
+/// Whether the server speaks TLS, as it says. A command that asks itself has no server.
+pub(super) fn tls_policy(status: &proto::StatusResponse) -> TlsPolicy {
+    match status.tls() {
+        proto::Tls::Required => TlsPolicy::Required,
+        proto::Tls::Optional => TlsPolicy::Optional,
+        proto::Tls::Off | proto::Tls::Unspecified => TlsPolicy::Off,
     }
 }
 
@@ -70,7 +61,7 @@ impl Reach {
     pub(super) fn choose(
         name: &str,
         addresses: &[String],
-        security: Security,
+        policy: TlsPolicy,
     ) -> Result<Self, OpenError> {
         let remedy = "name one with --nbd unix:/PATH or --nbd HOST:PORT";
         if addresses.is_empty() {
@@ -79,7 +70,7 @@ impl Reach {
         let known = addresses.iter().filter_map(|text| Self::parse(text).ok());
         let mut usable: Vec<Self> = known.filter(|reach| !reach.is_anywhere()).collect();
         // TLS wants a name to compare with the certificate, which a socket has not.
-        let by_tcp = security == Security::Required;
+        let by_tcp = policy == TlsPolicy::Required;
         usable.sort_by_key(|reach| matches!(reach, Self::Tcp(..)) != by_tcp);
         usable.into_iter().next().ok_or_else(|| {
             let why = format!(
@@ -102,21 +93,21 @@ impl Reach {
     ///
     /// # Errors
     /// One line, where it would have to and cannot, or where it is to and the server does not.
-    pub(super) fn tls(&self, security: Security, is_named: bool) -> Result<bool, OpenError> {
+    pub(super) fn tls(&self, policy: TlsPolicy, is_named: bool) -> Result<bool, OpenError> {
         let by_socket = matches!(self, Self::Unix(_));
-        match security {
-            Security::Off if is_named => {
+        match policy {
+            TlsPolicy::Off if is_named => {
                 let why = "the server has no certificate";
                 Err(OpenError::new("--tls-hostname", why, "leave it out"))
             }
-            Security::Off => Ok(false),
-            Security::Optional => Ok(is_named || !by_socket),
-            Security::Required if by_socket && !is_named => {
+            TlsPolicy::Off => Ok(false),
+            TlsPolicy::Optional => Ok(is_named || !by_socket),
+            TlsPolicy::Required if by_socket && !is_named => {
                 let why = "a unix socket has no name that TLS could compare with the certificate";
                 let remedy = "name the certificate's with --tls-hostname";
                 Err(OpenError::new(self.to_string(), why, remedy))
             }
-            Security::Required => Ok(true),
+            TlsPolicy::Required => Ok(true),
         }
     }
 
@@ -145,9 +136,9 @@ impl fmt::Display for Reach {
 mod tests {
     use super::*;
 
-    fn chosen(addresses: &[&str], security: Security) -> Result<String, OpenError> {
+    fn chosen(addresses: &[&str], policy: TlsPolicy) -> Result<String, OpenError> {
         let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-        Reach::choose("main/vm1", &addresses, security).map(|reach| reach.to_string())
+        Reach::choose("main/vm1", &addresses, policy).map(|reach| reach.to_string())
     }
 
     #[test]
@@ -175,36 +166,36 @@ mod tests {
     #[test]
     fn a_socket_is_chosen_but_for_tls() {
         let both = ["127.0.0.1:1", "unix:/a"];
-        let socket = chosen(&both, Security::Off).ok();
+        let socket = chosen(&both, TlsPolicy::Off).ok();
         assert_eq!(socket.as_deref(), Some("unix:/a"));
-        let port = chosen(&both, Security::Required).ok();
+        let port = chosen(&both, TlsPolicy::Required).ok();
         assert_eq!(port.as_deref(), Some("127.0.0.1:1"));
         let open = ["0.0.0.0:1", "[::]:1"];
-        let said = chosen(&open, Security::Off).unwrap_err().to_string();
+        let said = chosen(&open, TlsPolicy::Off).unwrap_err().to_string();
         assert!(
             said.contains("0.0.0.0:1") && said.contains("--nbd"),
             "{said}"
         );
-        assert!(chosen(&[], Security::Off).is_err());
+        assert!(chosen(&[], TlsPolicy::Off).is_err());
     }
 
     #[test]
     fn tls_is_used_where_it_can_be_and_demanded_where_it_must() {
         let unix = Reach::Unix("/a".into());
         let tcp = Reach::Tcp("host".to_owned(), 1);
-        for (reach, security, is_named, wanted) in [
-            (&unix, Security::Off, false, false),
-            (&unix, Security::Optional, false, false),
-            (&unix, Security::Optional, true, true),
-            (&unix, Security::Required, true, true),
-            (&tcp, Security::Off, false, false),
-            (&tcp, Security::Optional, false, true),
-            (&tcp, Security::Required, false, true),
+        for (reach, policy, is_named, wanted) in [
+            (&unix, TlsPolicy::Off, false, false),
+            (&unix, TlsPolicy::Optional, false, false),
+            (&unix, TlsPolicy::Optional, true, true),
+            (&unix, TlsPolicy::Required, true, true),
+            (&tcp, TlsPolicy::Off, false, false),
+            (&tcp, TlsPolicy::Optional, false, true),
+            (&tcp, TlsPolicy::Required, false, true),
         ] {
-            let tls = reach.tls(security, is_named);
-            assert_eq!(tls.ok(), Some(wanted), "{reach} {security:?}");
+            let tls = reach.tls(policy, is_named);
+            assert_eq!(tls.ok(), Some(wanted), "{reach} {policy:?}");
         }
-        assert!(unix.tls(Security::Required, false).is_err());
-        assert!(tcp.tls(Security::Off, true).is_err());
+        assert!(unix.tls(TlsPolicy::Required, false).is_err());
+        assert!(tcp.tls(TlsPolicy::Off, true).is_err());
     }
 }

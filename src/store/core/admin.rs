@@ -253,10 +253,7 @@ impl Core {
                     .and_then(|origin| self.name_of(origin)),
             },
             properties: tree.properties,
-            space: self
-                .counted
-                .as_ref()
-                .and_then(|counted| counted.trees.get(&tree.id).copied()),
+            space: self.tree_spaces.get(&tree.id).copied(),
         })
     }
 

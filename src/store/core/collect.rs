@@ -187,8 +187,8 @@ impl Core {
                 .table
                 .all()
                 .any(|(seg, info)| info.shared && !traversal.told_apart.has(seg)),
-            trees: std::mem::take(&mut traversal.trees),
         });
+        self.tree_spaces = std::mem::take(&mut traversal.trees);
         self.traffic.passes += 1;
         if !traversal.moves.is_empty() {
             let rewritten = traversal.rewritten as f64 / traversal.moves.len() as f64;

@@ -27,7 +27,7 @@ use super::format::superblock::{LogPosition, RootRef, Superblock};
 use super::format::{Ptr, Seq, Shape};
 use super::log::Log;
 use super::map::{Miss, Nodes, Ref};
-use super::space::Counted;
+use super::space::{Counted, TreeSpace};
 use super::table::Table;
 use super::tuning::Tuning;
 use super::{Stalls, Traffic};
@@ -136,6 +136,8 @@ pub(super) struct Core {
     pub(super) passes: Passes,
     /// What the last traversal has counted.
     pub(super) counted: Option<Counted>,
+    /// The same for each volume and snapshot that there was when it began, by their number.
+    tree_spaces: BTreeMap<u32, TreeSpace>,
     pub(super) health: Health,
     reserve: Reserve,
     /// The traversal of garbage collection that is under way.
@@ -196,6 +198,7 @@ impl Core {
             checkpoints: Checkpoints::default(),
             passes: Passes::default(),
             counted: None,
+            tree_spaces: BTreeMap::new(),
             health: Health::Well,
             reserve: Reserve::of(shape, tuning),
             traversal: None,

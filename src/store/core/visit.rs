@@ -196,8 +196,8 @@ impl Core {
                 used.for_each(|bits| traversal.haunt(Ptr::from_bits(*bits)));
                 continue;
             }
-            places.extend(used.map(|bits| (*bits, leaf.may_pack)));
-            for bits in node.iter().filter(|bits| **bits != 0) {
+            for bits in used {
+                places.push((*bits, leaf.may_pack));
                 space.mapped += BLOCK as u64;
                 space.stored += Ptr::from_bits(*bits).len() as u64;
             }
