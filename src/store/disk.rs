@@ -151,11 +151,12 @@ impl Disk {
             let some = at_once.min(count - done);
             let first = first + done as u64;
             let mut blocks = divide(&data, done, some);
-            let how = self.how();
-            if how.dedup != Dedup::Off {
-                self.recognize(&mut blocks, how.dedup).await;
-            }
-            pack_new(how, first, &mut blocks);
+            let dedup = self.dedup();
+            let arrived = match dedup {
+                Dedup::Off => some,
+                _ => self.recognize(&mut blocks, dedup).await,
+            };
+            pack_new(self.how(arrived), first, &mut blocks);
             let write = || self.shell.core().write(self.tree, first, &blocks);
             number = self.until_written(write).await?;
             done += some;
@@ -232,24 +233,33 @@ impl Disk {
         env::spawn(async move { drop(disk.read(first, count).await) });
     }
 
-    /// How blocks are to be prepared now.
-    fn how(&self) -> How<'_> {
+    /// How blocks are to be packed now, of which so many have arrived together.
+    fn how(&self, arrived: usize) -> How<'_> {
         let core = self.shell.core();
         let tree = core.trees.get(&self.tree);
         How {
             compression: tree.map_or(Compression::Off, |tree| tree.properties.compression),
-            dedup: tree.map_or(Dedup::Off, |tree| tree.properties.dedup),
             experience: &self.experience,
-            is_hurried: core.log.is_hurried(core.tuning.batches_in_flight),
+            is_hurried: core.log.is_hurried(arrived, core.tuning.batches_in_flight),
         }
     }
 
-    /// Finds out which blocks seem to be in the store already.
-    async fn recognize(&self, blocks: &mut [Option<Payload>], dedup: Dedup) {
+    /// Whether blocks that are there already are to be found.
+    fn dedup(&self) -> Dedup {
+        let core = self.shell.core();
+        let tree = core.trees.get(&self.tree);
+        tree.map_or(Dedup::Off, |tree| tree.properties.dedup)
+    }
+
+    /// Finds out which blocks seem to be in the store already; gives how many have arrived together
+    /// with them, and they themselves.
+    async fn recognize(&self, blocks: &mut [Option<Payload>], dedup: Dedup) -> usize {
         let index = &self.shell.index;
         let mut wanted: Vec<&mut Payload> = blocks.iter_mut().flatten().collect();
-        let bytes: Vec<&[u8]> = wanted.iter().map(|one| one.block.bytes()).collect();
-        let prints = self.shell.sealer.fingerprinter().of(&bytes);
+        let pieces = wanted.iter().map(|one| one.block.clone()).collect();
+        let fingerprinter = self.shell.sealer.fingerprinter();
+        let gathered = self.shell.gatherer.fingerprint(fingerprinter, pieces).await;
+        let prints = gathered.prints;
         let mut found = index.find(&prints);
         if !found.asks.is_empty() {
             let asks = std::mem::take(&mut found.asks);
@@ -269,6 +279,7 @@ impl Disk {
                 (known, _) => known,
             };
         }
+        gathered.arrived
     }
 
     /// Whether these bytes lie there.

@@ -22,7 +22,7 @@ use crate::codec::{FINGERPRINT_BYTES, Fingerprint, Place, Sealer, TAG_BYTES};
 /// Flushes in a segment from which on the next one is zeroed before it is used.
 const FLUSHES_TO_ZERO: u32 = 8;
 
-/// Records of an open batch from which on much has arrived at once.
+/// Records of an open batch, or blocks that arrived together, from which on that is much.
 const HURRIED_RECORDS: usize = 8;
 
 /// Bytes of the log that may be written without a flush: what opening a store reads in full, within
@@ -375,10 +375,10 @@ impl Log {
         found.ok().map(|index| chunks[index].payload.block.clone())
     }
 
-    /// Whether there is less to write than could be, although much has arrived: then time is
-    /// short, and not the backend.
-    pub(super) fn is_hurried(&self, limit: usize) -> bool {
-        self.open.len() >= HURRIED_RECORDS && self.in_flight < limit / 2
+    /// Whether there is less to write than could be, although much has gathered, or so many blocks
+    /// have arrived together: then time is short, and not the backend.
+    pub(super) fn is_hurried(&self, arrived: usize, limit: usize) -> bool {
+        self.open.len().max(arrived) >= HURRIED_RECORDS && self.in_flight < limit / 2
     }
 
     /// How long the open batch would be with this much more, in bytes of chunks and in records.

@@ -18,6 +18,7 @@ mod disk;
 mod error;
 mod find;
 pub mod format;
+mod gather;
 pub mod inspect;
 mod keys;
 mod learner;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use super::format::root::{Compression, Dedup};
+use super::format::root::Compression;
 use super::format::{BLOCK, Codec};
 use super::payload::{Packed, Payload, Piece};
 use crate::base::Buf;
@@ -70,7 +70,6 @@ impl Experience {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct How<'a> {
     pub(super) compression: Compression,
-    pub(super) dedup: Dedup,
     pub(super) experience: &'a Experience,
     /// Whether the backend waits for this processor and not the other way round.
     pub(super) is_hurried: bool,
@@ -147,7 +146,6 @@ mod tests {
     ) -> [Option<Option<Codec>>; 3] {
         let how = How {
             compression,
-            dedup: Dedup::Off,
             experience,
             is_hurried: false,
         };

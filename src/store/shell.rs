@@ -7,6 +7,7 @@ use super::core::{Core, Health, Load};
 use super::dedup::Index;
 use super::format::trailer::{Entry, FOOTER_BYTES, Trailer};
 use super::format::{BLOCK, FANOUT, Ptr, SEALED_BLOCK, Seq, Shape};
+use super::gather::Gatherer;
 use super::log::Job;
 use super::map::{Node, empty_node};
 use super::tuning::Promise;
@@ -33,6 +34,7 @@ pub(super) struct Shell {
     pub(super) sealer: Sealer,
     pub(super) blocks: BlockCache,
     pub(super) index: Arc<Index>,
+    pub(super) gatherer: Gatherer,
     /// A trailer was read for the index.
     pub(super) learned: Signal,
     core: Mutex<Core>,
@@ -65,6 +67,7 @@ impl Shell {
             sealer: core.sealer.clone(),
             blocks: BlockCache::new(core.tuning.block_cache),
             index: Arc::clone(&core.index),
+            gatherer: Gatherer::default(),
             learned: Signal::new(),
             core: Mutex::new(core),
             changed: Signal::new(),
