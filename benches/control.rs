@@ -56,7 +56,7 @@ fn start(folder: &Path) -> Child {
             .status();
         assert!(done.expect("it runs").success(), "{words:?}");
     };
-    run(&["store", "create", "store.img", "--size", "4G"]);
+    run(&["store", "create", "store.img", "--size", "64G"]);
     let store = "main=store.img";
     run(&[
         "volume",

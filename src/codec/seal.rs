@@ -161,23 +161,39 @@ impl Sealer {
     /// # Errors
     /// [`Broken`] if they were not, or are shorter than a seal.
     pub fn open<'a>(&self, place: Place, sealed: &'a [u8]) -> Result<Cow<'a, [u8]>, Broken> {
-        let Some(ring) = &self.ring else {
-            let (bytes, tag) = sealed.split_last_chunk::<TAG_BYTES>().ok_or(Broken)?;
-            return match self.checksum(place, bytes) == *tag {
-                true => Ok(Cow::Borrowed(bytes)),
-                false => Err(Broken),
-            };
-        };
+        if self.ring.is_none() {
+            return self.checked(place, sealed).map(Cow::Borrowed);
+        }
         let mut plain = sealed.to_vec();
-        let opened = ring.open(place, &mut plain)?;
-        let (bytes, tag) = plain.split_last_chunk::<TAG_BYTES>().ok_or(Broken)?;
-        let is_right = match opened {
-            Opened::Authentic => true,
-            Opened::ToBeChecked => self.checksum(place, bytes) == *tag,
+        let len = self.open_in_place(place, &mut plain)?.len();
+        plain.truncate(len);
+        Ok(Cow::Owned(plain))
+    }
+
+    /// The same, decrypted where it is. What does not open is worth nothing afterwards.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_in_place<'a>(
+        &self,
+        place: Place,
+        sealed: &'a mut [u8],
+    ) -> Result<&'a [u8], Broken> {
+        let opened = match &self.ring {
+            Some(ring) => ring.open(place, sealed)?,
+            None => Opened::ToBeChecked,
         };
-        plain.truncate(plain.len() - TAG_BYTES);
-        match is_right {
-            true => Ok(Cow::Owned(plain)),
+        match opened {
+            Opened::Authentic => Ok(&sealed[..sealed.len() - TAG_BYTES]),
+            Opened::ToBeChecked => self.checked(place, sealed),
+        }
+    }
+
+    /// The bytes before the checksum, if that is theirs at this place.
+    fn checked<'a>(&self, place: Place, sealed: &'a [u8]) -> Result<&'a [u8], Broken> {
+        let (bytes, tag) = sealed.split_last_chunk::<TAG_BYTES>().ok_or(Broken)?;
+        match self.checksum(place, bytes) == *tag {
+            true => Ok(bytes),
             false => Err(Broken),
         }
     }

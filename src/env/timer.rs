@@ -11,7 +11,7 @@ use super::current;
 
 /// A point in time, in nanoseconds since some fixed point: of the monotonic clock, or of a
 /// simulation.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct Instant(u64);
 
 impl Instant {

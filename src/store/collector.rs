@@ -67,8 +67,9 @@ impl Shell {
         let mut collector = Collector::default();
         let (mut passes, mut level, mut best) = (0, self.core().gained(), 0);
         while self.collection_due().await {
+            self.core().begin_pass(env::now());
             let collected = self.collect(&mut collector).await;
-            self.core().end_pass(collected.as_ref().err());
+            self.core().end_pass(env::now(), collected.as_ref().err());
             if let Err(error) = collected {
                 if self.core().health != Health::Well {
                     return;

@@ -157,6 +157,7 @@ impl Disk {
                 _ => self.recognize(&mut blocks, dedup).await,
             };
             pack_new(self.how(arrived), first, &mut blocks);
+            self.keep_pace(&blocks).await;
             let write = || self.shell.core().write(self.tree, first, &blocks);
             number = self.until_written(write).await?;
             done += some;
@@ -297,6 +298,15 @@ impl Disk {
         broken.is_ok_and(|broken| broken.is_empty()) && buf[..] == *bytes
     }
 
+    /// Waits, while space is short, so long that garbage collection can keep up.
+    async fn keep_pace(&self, blocks: &[Option<Payload>]) {
+        let new = blocks.iter().flatten().filter(|one| one.known.is_none());
+        let hold = self.shell.core().hold_back(env::now(), new.count());
+        if !hold.is_zero() {
+            Box::pin(env::sleep(hold)).await;
+        }
+    }
+
     fn blocks_at_once(&self) -> usize {
         let seg_bytes = self.shell.shape().seg_bytes() as usize;
         (seg_bytes / (8 * BLOCK)).clamp(1, BLOCKS_AT_ONCE)
@@ -411,7 +421,7 @@ impl Disk {
         for some in runs.chunks(READS_AT_ONCE) {
             let read = some.iter().map(|run| self.read_run(shape, run));
             for (run, sealed) in some.iter().zip(env::all(read).await) {
-                broken.extend(self.open_run(buf, run, &sealed?));
+                broken.extend(self.open_run(buf, run, &mut sealed?));
             }
         }
         Ok(broken)
@@ -430,15 +440,16 @@ impl Disk {
     }
 
     /// Opens what was read of a run of neighbours; gives the blocks that do not open.
-    fn open_run(&self, buf: &mut Buf, run: &[Missing], sealed: &[u8]) -> Vec<usize> {
+    fn open_run(&self, buf: &mut Buf, run: &[Missing], sealed: &mut [u8]) -> Vec<usize> {
         let mut broken = Vec::new();
         for Missing { block, ptr, seq } in run.iter().copied() {
             let from = (ptr.offset() - run[0].ptr.offset()) as usize;
-            let chunk = &sealed[from..from + ptr.sealed_len()];
-            match self.shell.sealer.open(Shape::place(ptr, seq), chunk) {
+            let chunk = &mut sealed[from..from + ptr.sealed_len()];
+            let sealer = &self.shell.sealer;
+            match sealer.open_in_place(Shape::place(ptr, seq), chunk) {
                 Ok(bytes) => {
                     let to = &mut buf[block * BLOCK..(block + 1) * BLOCK];
-                    match fill_block(ptr, &bytes, to) {
+                    match fill_block(ptr, bytes, to) {
                         Ok(()) => self.shell.blocks.put(ptr, seq, to),
                         Err(Broken) => broken.push(block),
                     }

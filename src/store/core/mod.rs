@@ -9,6 +9,7 @@ mod bitmaps;
 mod changes;
 mod chores;
 mod collect;
+mod pace;
 mod read;
 mod refer;
 mod space;
@@ -33,6 +34,7 @@ use super::tuning::Tuning;
 use super::{Stalls, Traffic};
 use crate::base::{Error, Refusal};
 use crate::codec::{MOUNT_SALT_BYTES, Sealer};
+use crate::env::Instant;
 
 pub(super) use chores::Frozen;
 pub(super) use collect::{Collected, Listed, Moves, Pass, Traversal, by_segment};
@@ -41,6 +43,7 @@ pub(super) use space::Wish;
 pub(super) use write::{Stall, room};
 
 use chores::MetaCursor;
+use pace::Pace;
 use space::Reserve;
 
 /// A volume, a snapshot or a ghost, in memory.
@@ -134,6 +137,8 @@ pub(super) struct Core {
     pub(super) superblock: Superblock,
     pub(super) checkpoints: Checkpoints,
     pub(super) passes: Passes,
+    /// How fast writes may go while space is short.
+    pace: Pace,
     /// What the last traversal has counted.
     pub(super) counted: Option<Counted>,
     /// The same for each volume and snapshot that there was when it began, by their number.
@@ -197,6 +202,7 @@ impl Core {
             superblock: recovered.superblock,
             checkpoints: Checkpoints::default(),
             passes: Passes::default(),
+            pace: Pace::default(),
             counted: None,
             tree_spaces: BTreeMap::new(),
             health: Health::Well,
@@ -238,8 +244,14 @@ impl Core {
         self.checkpoints.asked
     }
 
-    /// Notes that the pass that was under way has ended, and what went wrong.
-    pub(super) fn end_pass(&mut self, failure: Option<&Error>) {
+    /// Notes that a pass begins, `now`.
+    pub(super) fn begin_pass(&mut self, now: Instant) {
+        self.pace.begin_pass(now);
+    }
+
+    /// Notes that the pass that was under way has ended, `now`, and what went wrong.
+    pub(super) fn end_pass(&mut self, now: Instant, failure: Option<&Error>) {
+        self.pace.end_pass(now);
         self.passes.ended = self.passes.begun;
         self.passes.failure = failure.copied();
     }
