@@ -15,6 +15,10 @@ use super::map::PtrHasher;
 /// Locks that the cache is divided by, so that reactors seldom meet.
 const SHARDS: usize = 16;
 
+/// Blocks whose memory is taken at once: 256 KiB. Taken one by one, each costs two system calls on
+/// all threads but the first, where an allocator's heap grows by single pages.
+const SLAB_BLOCKS: usize = 64;
+
 /// A cache of blocks.
 #[derive(Debug)]
 pub(super) struct BlockCache {
@@ -25,7 +29,10 @@ pub(super) struct BlockCache {
 #[derive(Debug, Default)]
 struct Shard {
     index: HashMap<(u64, u64), usize, BuildHasherDefault<PtrHasher>>,
-    blocks: Vec<Cached>,
+    /// What is in each place.
+    places: Vec<Cached>,
+    /// The memory of the places, [`SLAB_BLOCKS`] in each.
+    slabs: Vec<Box<[u8]>>,
     hand: usize,
     hits: u64,
     misses: u64,
@@ -34,7 +41,6 @@ struct Shard {
 #[derive(Debug)]
 struct Cached {
     key: (u64, u64),
-    block: Box<[u8; BLOCK]>,
     used: bool,
 }
 
@@ -60,9 +66,8 @@ impl BlockCache {
             return false;
         };
         shard.hits += 1;
-        let cached = &mut shard.blocks[index];
-        cached.used = true;
-        to.copy_from_slice(&cached.block[..]);
+        shard.places[index].used = true;
+        to.copy_from_slice(shard.block(index));
         true
     }
 
@@ -86,23 +91,16 @@ impl BlockCache {
         if shard.index.contains_key(&key) {
             return;
         }
-        if shard.blocks.len() < self.blocks_max {
-            let mut room = Box::new([0; BLOCK]);
-            room.copy_from_slice(block);
-            let index = shard.blocks.len();
-            shard.index.insert(key, index);
-            shard.blocks.push(Cached {
-                key,
-                block: room,
-                used: false,
-            });
-            return;
-        }
-        let index = shard.victim();
-        let cached = &mut shard.blocks[index];
-        let old = std::mem::replace(&mut cached.key, key);
-        cached.block.copy_from_slice(block);
-        shard.index.remove(&old);
+        let index = match shard.places.len() < self.blocks_max {
+            true => shard.add(key, self.blocks_max),
+            false => {
+                let index = shard.victim();
+                let old = std::mem::replace(&mut shard.places[index].key, key);
+                shard.index.remove(&old);
+                index
+            }
+        };
+        shard.block(index).copy_from_slice(block);
         shard.index.insert(key, index);
     }
 
@@ -114,11 +112,28 @@ impl BlockCache {
 }
 
 impl Shard {
+    /// The memory of a place.
+    fn block(&mut self, index: usize) -> &mut [u8] {
+        let from = index % SLAB_BLOCKS * BLOCK;
+        &mut self.slabs[index / SLAB_BLOCKS][from..from + BLOCK]
+    }
+
+    /// Adds a place to those that there are, of `most` that there may be.
+    fn add(&mut self, key: (u64, u64), most: usize) -> usize {
+        let index = self.places.len();
+        if index.is_multiple_of(SLAB_BLOCKS) {
+            let blocks = SLAB_BLOCKS.min(most - index);
+            self.slabs.push(vec![0; blocks * BLOCK].into_boxed_slice());
+        }
+        self.places.push(Cached { key, used: false });
+        index
+    }
+
     /// The block to drop: the next one that was not used since the hand last came by.
     fn victim(&mut self) -> usize {
         loop {
-            self.hand = (self.hand + 1) % self.blocks.len();
-            if !std::mem::replace(&mut self.blocks[self.hand].used, false) {
+            self.hand = (self.hand + 1) % self.places.len();
+            if !std::mem::replace(&mut self.places[self.hand].used, false) {
                 return self.hand;
             }
         }
