@@ -11,7 +11,8 @@ use super::payload::Piece;
 use crate::codec::{Fingerprint, Fingerprinter};
 use crate::env;
 
-/// Blocks of one round at most: what is hashed before any of its writes goes on, about 100 us.
+/// A round of so many blocks takes no more writes: they are hashed before any of these goes on, in
+/// about 100 us.
 const ROUND_BLOCKS: usize = 256;
 
 /// Where writes meet.
