@@ -1,6 +1,7 @@
-//! `bedplate key`: adds, lists, removes and replaces what opens encrypted stores.
+//! `bedplate key`: adds, lists, removes and replaces what opens encrypted stores, and what they are
+//! encrypted with.
 //!
-//! A store that nobody serves is not opened for that: its key slots lie apart from all else.
+//! A store that nobody serves is opened for the last only: its key slots lie apart from all else.
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -9,6 +10,7 @@ use super::keys;
 use super::offline::{StoreChoice, on_reactor};
 use super::place::{Place, ServerChoice};
 use super::print;
+use super::renewal::RenewalArgs;
 use crate::backend::{self, Access, Checked};
 use crate::base::OpenError;
 use crate::codec::{Cost, Credential};
@@ -43,6 +45,18 @@ Example:
 Afterwards the new key opens the store, and the one that was named does not; a stop in between
 leaves it as it was. A server that opens the store by itself must be told of the new key.";
 
+const REENCRYPT_EXAMPLES: &str = "\
+Examples:
+  bedplate key reencrypt main --key-file main=main.key
+  bedplate key reencrypt main --key-file main=main.key --drop-others
+  bedplate key reencrypt main --stop      leaves the rest under the old master key
+
+Whoever has had the master key, from a key slot or the memory of a server, reads nothing that is
+written from now on, and when this is done nothing that is in the store. The key that is named opens
+it as before; the others cannot be kept, since nobody knows them here: add them again. Clients are
+served meanwhile, and it goes on by itself when the store is opened again. Old segments are not
+overwritten at once: copies of the medium, and space that is free, still hold what they held.";
+
 /// Add, list, remove and replace the keys that open an encrypted store.
 #[derive(Debug, Args)]
 pub(super) struct KeyCommandArgs {
@@ -69,6 +83,7 @@ enum KeyCommand {
     List(ListArgs),
     Remove(RemoveArgs),
     Rotate(RotateArgs),
+    Reencrypt(ReencryptArgs),
 }
 
 /// The new key, and what it is called.
@@ -146,6 +161,22 @@ struct RotateArgs {
     new: NewKeyArgs,
 }
 
+/// Encrypt all of a store again, under a new master key.
+#[derive(Debug, Args)]
+#[command(after_help = REENCRYPT_EXAMPLES)]
+struct ReencryptArgs {
+    /// The store.
+    #[arg(value_name = "STORE", value_parser = StoreName::new)]
+    store: StoreName,
+
+    /// Let the other keys be lost.
+    #[arg(long)]
+    drop_others: bool,
+
+    #[command(flatten)]
+    renewal: RenewalArgs,
+}
+
 /// A key slot, as it is told.
 #[derive(Serialize)]
 struct SlotFacts {
@@ -169,6 +200,7 @@ pub(super) fn run(args: KeyCommandArgs) -> Result<(), OpenError> {
     let place = args.place;
     let (store, change) = match args.command {
         KeyCommand::List(args) => return list(&place, args),
+        KeyCommand::Reencrypt(args) => return reencrypt(&place, args),
         KeyCommand::Add(AddArgs { store, new }) => (store, KeyChange::Add(new.read()?)),
         KeyCommand::Rotate(RotateArgs { store, new }) => (store, KeyChange::Rotate(new.read()?)),
         KeyCommand::Remove(RemoveArgs { store, slot, .. }) => {
@@ -230,6 +262,32 @@ impl KeyPlace {
             OpenError::new(store.as_str(), "no key was named", remedy)
         };
         self.stores.key_of(store).ok_or_else(missing)?.read()
+    }
+}
+
+fn reencrypt(place: &KeyPlace, args: ReencryptArgs) -> Result<(), OpenError> {
+    let ReencryptArgs {
+        store,
+        drop_others,
+        renewal,
+    } = args;
+    let known = match renewal.stop {
+        true => None,
+        false => Some((&place.known(&store)?).into()),
+    };
+    let begin = async move |place: &Place, store: String| {
+        let message = proto::ReencryptRequest {
+            store,
+            known,
+            drop_others,
+        };
+        Ok(place.reencrypt(message).await?.renewal)
+    };
+    let name = store.to_string();
+    let work = async move |place: Place| renewal.see_to(&place, name, "encrypting", begin).await;
+    match place.stores.is_empty() {
+        true => place.server.run(work),
+        false => place.stores.run(Some(&store), work),
     }
 }
 

@@ -159,11 +159,15 @@ calls! {
     open_store: Stores StoresClient open OpenStoreRequest OpenStoreResponse;
     grow_store: Stores StoresClient grow GrowStoreRequest GrowStoreResponse;
     collect_store: Stores StoresClient collect CollectStoreRequest CollectStoreResponse;
+    repack_store: Stores StoresClient repack RepackStoreRequest RepackStoreResponse;
+    await_renewal: Stores StoresClient await_renewal AwaitRenewalRequest AwaitRenewalResponse;
+    stop_renewal: Stores StoresClient stop_renewal StopRenewalRequest StopRenewalResponse;
     close_store: Stores StoresClient close CloseStoreRequest CloseStoreResponse;
     list_keys: Keys KeysClient list ListKeysRequest ListKeysResponse;
     add_key: Keys KeysClient add AddKeyRequest AddKeyResponse;
     remove_key: Keys KeysClient remove RemoveKeyRequest RemoveKeyResponse;
     rotate_key: Keys KeysClient rotate RotateKeyRequest RotateKeyResponse;
+    reencrypt: Keys KeysClient reencrypt ReencryptRequest ReencryptResponse;
     set_qos: Qos QosClient set SetQosRequest SetQosResponse;
     set_group_qos: Qos QosClient set_group SetGroupQosRequest SetGroupQosResponse;
     clear_qos: Qos QosClient clear ClearQosRequest ClearQosResponse;

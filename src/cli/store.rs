@@ -9,7 +9,7 @@ use super::offline::{on_reactor, with_stores};
 use super::place::Place;
 use super::store_facts::StoreFacts;
 use super::vacancy::{demand_nothing, occupied};
-use super::{print, store_check, store_inspect, store_served};
+use super::{print, renewal, store_check, store_inspect, store_served};
 use crate::backend;
 use crate::backend::{Access, Location, Made};
 use crate::base::{OpenError, size};
@@ -42,8 +42,8 @@ Examples:
   bedplate store grow /srv/store.img 200G     makes the file larger, too
   bedplate store grow /dev/sdb 2T             the device must have that size already";
 
-/// Make, show, check and grow stores that nobody serves; list, open, collect garbage in and close
-/// a server's.
+/// Make, show, check, grow and repack stores that nobody serves; list, open, collect garbage in,
+/// repack and close a server's.
 #[derive(Debug, Args)]
 pub(super) struct StoreArgs {
     #[command(subcommand)]
@@ -61,6 +61,7 @@ enum StoreCommand {
     Show(store_served::ShowArgs),
     Open(store_served::OpenArgs),
     Collect(store_served::CollectArgs),
+    Repack(renewal::RepackArgs),
     Close(store_served::CloseArgs),
 }
 
@@ -144,6 +145,7 @@ pub(super) fn run(args: StoreArgs) -> Result<(), OpenError> {
         StoreCommand::Show(args) => store_served::show(args),
         StoreCommand::Open(args) => store_served::open(args),
         StoreCommand::Collect(args) => store_served::collect(args),
+        StoreCommand::Repack(args) => renewal::repack(args),
         StoreCommand::Close(args) => store_served::close(args),
     }
 }

@@ -25,8 +25,17 @@ pub(super) struct StoreFacts {
     reserve: u64,
     /// What garbage collection has counted; not there before its first pass.
     counted: Option<CountedFacts>,
+    /// What is being written again, if anything is.
+    renewal: Option<RenewalFacts>,
     /// Why it is not well, if it is not.
     problem: Option<String>,
+}
+
+/// How far the writing again of all that was there is, in bytes.
+#[derive(Debug, Serialize)]
+struct RenewalFacts {
+    total: u64,
+    done: u64,
 }
 
 /// What is told of what was counted. Sizes are in bytes.
@@ -101,6 +110,10 @@ impl StoreFacts {
             live: usage.live,
             reserve: usage.reserve,
             counted: store.counted.map(CountedFacts::new),
+            renewal: store.renewal.map(|renewal| RenewalFacts {
+                total: renewal.total,
+                done: renewal.done,
+            }),
             problem: Some(store.problem).filter(|problem| !problem.is_empty()),
         }
     }
@@ -155,6 +168,10 @@ impl StoreFacts {
         match &self.counted {
             Some(counted) => facts.extend(counted.lines()),
             None => facts.push(("holds", "not counted yet; 'store collect' does".to_owned())),
+        }
+        if let Some(RenewalFacts { total, done }) = self.renewal {
+            let [done, total] = [done, total].map(print::brief);
+            facts.push(("renewal", format!("{done} of {total} written again")));
         }
         if let Some(problem) = &self.problem {
             facts.push(("problem", problem.clone()));

@@ -93,6 +93,11 @@ impl Fingerprinter {
         }
     }
 
+    /// The key that they are made with.
+    pub fn key(&self) -> Secret {
+        Secret::copy_of(&self.key)
+    }
+
     /// The fingerprints of `blocks`, each 4096 bytes long.
     ///
     /// # Panics

@@ -37,6 +37,8 @@ pub enum KeyError {
     NoSlotFor(Kind),
     /// No slot opens with the credential. Does not say which slots were tried.
     WrongKey,
+    /// A slot opens with the credential, but the store bears the mark of another master key.
+    OtherMaster,
     /// Bytes that are not a key slot area at all; for example, zeroes.
     NotKeySlots,
     /// An area whose seal does not open, or that makes no sense behind its seal.
@@ -78,6 +80,7 @@ impl fmt::Display for KeyError {
             ),
             Self::NoSlotFor(kind) => write!(f, "no key slot is for a {kind}"),
             Self::WrongKey => f.write_str("no key slot opens with this passphrase or key file"),
+            Self::OtherMaster => f.write_str("what the key opens is not the store's master key"),
             Self::NotKeySlots => write!(f, "these are not the {AREA_BYTES} bytes of key slots"),
             Self::Damaged(what) => write!(f, "the key slots are damaged: {what}"),
             Self::Version(version) => write!(
@@ -110,6 +113,7 @@ mod tests {
             KeyError::LastSlot,
             KeyError::NoSlotFor(Kind::Passphrase),
             KeyError::WrongKey,
+            KeyError::OtherMaster,
             KeyError::NotKeySlots,
             KeyError::Damaged("its seal does not open"),
             KeyError::Version(9),

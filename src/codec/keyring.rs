@@ -2,11 +2,13 @@
 //!
 //! A mount seals with a key of its own, derived from the master key with a salt that it drew. So
 //! the same place is never sealed twice with the same key for different bytes, even where an old
-//! copy of a store was put back and mounted again.
+//! copy of a store was put back and mounted again. What older mounts wrote is opened with their
+//! keys, which the root holds: so the master key can be replaced, and what was sealed under the old
+//! one opens until it was sealed anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use super::gcm::Gcm;
 use super::seal::{Broken, Place, TAG_BYTES};
@@ -16,6 +18,7 @@ use super::xts::{TWEAK_BYTES, UNIT_BYTES_MIN, XTS_KEY_BYTES, Xts};
 /// How long the salt of a mount is, in bytes.
 pub const MOUNT_SALT_BYTES: usize = 16;
 
+const MOUNT_CONTEXT: &str = "bedplate 2026-11 key of a mount";
 const DATA_CONTEXT: &str = "bedplate 2026-11 data key of a mount";
 const MARK_CONTEXT: &str = "bedplate 2026-11 mark key of a mount";
 const STORE_CONTEXT: &str = "bedplate 2026-11 mark key of a store";
@@ -46,16 +49,21 @@ impl Cipher {
 /// The keys of a store. Shared by all that seal and open.
 pub struct Keyring {
     cipher: Cipher,
-    master: Secret,
-    /// Over what stays readable and belongs to no mount.
-    store: Secret,
+    master: RwLock<Master>,
     /// By mount.
     keys: RwLock<BTreeMap<u32, Entry>>,
 }
 
-/// What is known of a mount's key.
+/// What the keys of new mounts are made of.
+struct Master {
+    key: Secret,
+    /// Over what stays readable and belongs to no mount.
+    store: Secret,
+}
+
+/// A mount's key.
 struct Entry {
-    salt: [u8; MOUNT_SALT_BYTES],
+    key: Secret,
     /// Made when it is first needed; most never are.
     suite: Option<Arc<Suite>>,
 }
@@ -77,8 +85,7 @@ impl Keyring {
     pub fn new(cipher: Cipher, master: Secret) -> Self {
         Self {
             cipher,
-            store: derive(&master, STORE_CONTEXT, &[]),
-            master,
+            master: RwLock::new(Master::new(master)),
             keys: RwLock::default(),
         }
     }
@@ -88,27 +95,41 @@ impl Keyring {
         self.cipher
     }
 
-    /// The key for one use in all of the store, which no change of keys changes.
-    pub(super) fn derive(&self, context: &str) -> Secret {
-        derive(&self.master, context, &[])
-    }
-
-    /// Makes the key of mount `epoch` known, which drew `salt`.
+    /// Makes the key of mount `epoch`, which drew `salt`, from the master key.
     pub fn add(&self, epoch: u32, salt: [u8; MOUNT_SALT_BYTES]) {
-        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
-        keys.insert(epoch, Entry { salt, suite: None });
+        let mut whole = epoch.to_le_bytes().to_vec();
+        whole.extend(salt);
+        let key = derive(&self.master().key, MOUNT_CONTEXT, &whole);
+        self.learn(epoch, key);
     }
 
-    /// The salts of these mounts, as far as they are known.
-    pub fn salts(&self, epochs: &BTreeSet<u32>) -> Vec<(u32, [u8; MOUNT_SALT_BYTES])> {
+    /// Makes the key of mount `epoch` known, whatever master key it was made from.
+    pub fn learn(&self, epoch: u32, key: Secret) {
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        keys.insert(epoch, Entry { key, suite: None });
+    }
+
+    /// Goes on with another master key: marks of the store, and mounts from now on, are its.
+    pub fn renew(&self, master: Secret) {
+        let mut old = self.master.write().unwrap_or_else(PoisonError::into_inner);
+        *old = Master::new(master);
+    }
+
+    /// The keys of these mounts, as far as they are known.
+    pub fn mounts(&self, epochs: &BTreeSet<u32>) -> Vec<(u32, Secret)> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        let known = |epoch: &u32| Some((*epoch, keys.get(epoch)?.salt));
+        let copy = |entry: &Entry| Secret::copy_of(entry.key.expose());
+        let known = |epoch: &u32| Some((*epoch, copy(keys.get(epoch)?)));
         epochs.iter().filter_map(known).collect()
     }
 
     /// A mark over `bytes` that nobody can make without the master key.
     pub fn mark(&self, bytes: &[u8]) -> [u8; TAG_BYTES] {
-        keyed(&self.store, &[bytes])
+        keyed(&self.master().store, &[bytes])
+    }
+
+    fn master(&self) -> RwLockReadGuard<'_, Master> {
+        self.master.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Encrypts `bytes` in place; gives what belongs beside them.
@@ -194,19 +215,23 @@ impl Keyring {
 
     fn suite(&self, place: Place) -> Option<Arc<Suite>> {
         let epoch = place.epoch();
-        let salt = {
+        {
             let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-            let entry = keys.get(&epoch)?;
-            if let Some(suite) = &entry.suite {
+            if let Some(suite) = &keys.get(&epoch)?.suite {
                 return Some(Arc::clone(suite));
             }
-            entry.salt
-        };
-        let suite = Arc::new(Suite::new(self.cipher, &self.master, epoch, salt));
+        }
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
-        keys.entry(epoch)
-            .and_modify(|entry| entry.suite = Some(Arc::clone(&suite)));
-        Some(suite)
+        let Entry { key, suite } = keys.get_mut(&epoch)?;
+        let suite = suite.get_or_insert_with(|| Arc::new(Suite::new(self.cipher, key)));
+        Some(Arc::clone(suite))
+    }
+}
+
+impl Master {
+    fn new(key: Secret) -> Self {
+        let store = derive(&key, STORE_CONTEXT, &[]);
+        Self { key, store }
     }
 }
 
@@ -219,24 +244,23 @@ pub(super) enum Opened {
 }
 
 impl Suite {
-    fn new(cipher: Cipher, master: &Secret, epoch: u32, salt: [u8; MOUNT_SALT_BYTES]) -> Self {
-        let mut whole = epoch.to_le_bytes().to_vec();
-        whole.extend(salt);
+    /// The keys that a mount's key comes to.
+    fn new(cipher: Cipher, mount: &Secret) -> Self {
         let data = match cipher {
             Cipher::Xts => {
-                let key = derive_long(master, DATA_CONTEXT, &whole, XTS_KEY_BYTES);
+                let key = derive_long(mount, DATA_CONTEXT, &[], XTS_KEY_BYTES);
                 Data::Xts(Box::new(
                     Xts::new(&key).expect("halves that differ, but for one in 2^256"),
                 ))
             }
             Cipher::Gcm => {
-                let key = derive(master, DATA_CONTEXT, &whole);
+                let key = derive(mount, DATA_CONTEXT, &[]);
                 Data::Gcm(Gcm::new(&key).expect("32 bytes"))
             }
         };
         Self {
             data,
-            mark: derive(master, MARK_CONTEXT, &whole),
+            mark: derive(mount, MARK_CONTEXT, &[]),
         }
     }
 }

@@ -5,6 +5,11 @@
 //! makes the store unreadable for good. Who kept a copy from before a slot was removed still gets
 //! the master key from it with the old passphrase: only a new master key ends that.
 //!
+//! While the master key is being replaced there are slots for the old one and slots for its
+//! successor. Which of them the store has can be seen from its superblock, which bears the mark of
+//! one; so a change that was interrupted [is brought to an end](KeySlots::settle) by the next who
+//! opens the store.
+//!
 //! One copy of the area, all numbers little-endian, what is not named is zero:
 //!
 //! | offset | bytes | field |
@@ -25,7 +30,8 @@
 //! |-------:|------:|-------|
 //! | 0 | 1 | kind: 1 passphrase, 2 key file |
 //! | 1 | 1 | length of the label |
-//! | 2 | 2 | zero |
+//! | 2 | 1 | 1: what it holds is the successor of the other slots' master key |
+//! | 3 | 1 | zero |
 //! | 4 | 4 | memory for Argon2id in KiB; for a key file zero, as the next two |
 //! | 8 | 4 | passes of Argon2id |
 //! | 12 | 4 | lanes of Argon2id |
@@ -114,8 +120,19 @@ pub enum OtherCopy {
     Damaged(KeyError),
 }
 
+/// What a credential has opened.
+#[derive(Debug)]
+pub struct Unlocked {
+    /// The slot.
+    pub slot: usize,
+    /// What is in it.
+    pub master: Secret,
+}
+
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Slot {
+    /// Whether it holds the master key that is to come.
+    is_successor: bool,
     /// `None` for a key file.
     cost: Option<Cost>,
     label: String,
@@ -169,6 +186,7 @@ impl KeySlots {
             .wrap_key(master, &mut wrapped)
             .expect("a key of 32 bytes wraps into 40");
         self.slots[free] = Some(Slot {
+            is_successor: false,
             cost,
             label: label.to_owned(),
             salt,
@@ -176,6 +194,46 @@ impl KeySlots {
         });
         self.generation = self.generation.saturating_add(1);
         Ok(free)
+    }
+
+    /// Puts `master`, which is to replace the master key, beside the slot `of` of the credential
+    /// that opens that, under the same label and at the same cost; gives its number.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    pub fn add_successor(
+        &mut self,
+        of: usize,
+        master: &Secret,
+        credential: &Credential,
+        salt: [u8; SALT_BYTES],
+    ) -> Result<usize, KeyError> {
+        let old = self.slots.get(of).and_then(Option::as_ref);
+        let old = old.ok_or(KeyError::NoSuchSlot(of))?;
+        let (label, cost) = (old.label.clone(), old.cost.unwrap_or_default());
+        let added = self.add(master, credential, &label, cost, salt)?;
+        let slot = self.slots[added].as_mut().expect("just added");
+        slot.is_successor = true;
+        Ok(added)
+    }
+
+    /// Ends a change of the master key, one way or the other: what is left is what belongs to the
+    /// master key of the slot `opened`, which the store has now. Whether that changes anything.
+    pub fn settle(&mut self, opened: usize) -> bool {
+        let all = self.slots.iter().flatten();
+        if !all.clone().any(|slot| slot.is_successor) {
+            return false;
+        }
+        let opened = self.slots.get(opened).and_then(Option::as_ref);
+        let wins = opened.is_some_and(|slot| slot.is_successor);
+        for slot in &mut self.slots {
+            *slot = slot.take().filter(|slot| slot.is_successor == wins);
+            if let Some(slot) = slot {
+                slot.is_successor = false;
+            }
+        }
+        self.generation = self.generation.saturating_add(1);
+        true
     }
 
     /// Empties a slot: its credential opens the store no more, once both copies are written.
@@ -206,14 +264,20 @@ impl KeySlots {
     /// # Errors
     /// [`KeyError::WrongKey`] if it opens none; else says why none could be tried.
     pub fn unlock(&self, credential: &Credential) -> Result<Secret, KeyError> {
-        self.unlock_slot(credential).map(|(_, master)| master)
+        let unlocked = self.unlock_if(credential, |_| true);
+        unlocked.map(|unlocked| unlocked.master)
     }
 
-    /// The same, and the slot that the credential opens.
+    /// The same, passing over slots that the credential opens, but to another master key than the
+    /// store has.
     ///
     /// # Errors
-    /// As [`unlock`](Self::unlock).
-    pub fn unlock_slot(&self, credential: &Credential) -> Result<(usize, Secret), KeyError> {
+    /// As [`unlock`](Self::unlock); [`KeyError::OtherMaster`] if it opens only such slots.
+    pub fn unlock_if(
+        &self,
+        credential: &Credential,
+        is_the_stores: impl Fn(&Secret) -> bool,
+    ) -> Result<Unlocked, KeyError> {
         credential.check()?;
         let mut refused = KeyError::NoSlotFor(credential.kind());
         for (index, slot) in self.slots.iter().enumerate() {
@@ -224,18 +288,25 @@ impl KeySlots {
             let mut master = Zeroizing::new([0; KEY_BYTES]);
             let wrapping = wrapping(credential, slot.cost, &slot.salt)?;
             match wrapping.unwrap_key(&slot.wrapped, &mut *master) {
-                Ok(master) => return Ok((index, Secret::copy_of(master))),
+                Ok(master) => {
+                    let (slot, master) = (index, Secret::copy_of(master));
+                    if is_the_stores(&master) {
+                        return Ok(Unlocked { slot, master });
+                    }
+                    refused = KeyError::OtherMaster;
+                }
+                Err(_) if refused == KeyError::OtherMaster => {}
                 Err(_) => refused = KeyError::WrongKey,
             }
         }
         Err(refused)
     }
 
-    /// The slots that are taken.
+    /// The slots that are taken, but for those of a master key that is to come.
     pub fn list(&self) -> Vec<SlotInfo> {
         let taken = self.slots.iter().enumerate();
         let info = |(slot, taken): (usize, &Option<Slot>)| {
-            let taken = taken.as_ref()?;
+            let taken = taken.as_ref().filter(|slot| !slot.is_successor)?;
             Some(SlotInfo {
                 slot,
                 kind: taken.kind(),
@@ -331,6 +402,7 @@ impl Slot {
             Kind::KeyFile => 2,
         };
         to[1] = u8::try_from(self.label.len()).expect("a label is short");
+        to[2] = u8::from(self.is_successor);
         if let Some(cost) = self.cost {
             put(to, 4, &cost.memory_kib.to_le_bytes());
             put(to, 8, &cost.passes.to_le_bytes());
@@ -360,6 +432,7 @@ impl Slot {
         let label = label.and_then(|label| str::from_utf8(label).ok());
         let label = label.filter(|label| label_is_allowed(label));
         Ok(Some(Self {
+            is_successor: from[2] == 1,
             cost,
             label: label.ok_or(KeyError::Label)?.to_owned(),
             salt: array_at(from, 16),

@@ -21,7 +21,9 @@ pub use fingerprint::{FINGERPRINT_BYTES, Fingerprint, Fingerprinter};
 pub use gcm::{GCM_TAG_BYTES, Gcm, NONCE_BYTES};
 pub use key_error::KeyError;
 pub use keyring::{Cipher, Keyring, MOUNT_SALT_BYTES};
-pub use keyslots::{AREA_BYTES, KEY_SLOTS, KeySlots, LABEL_BYTES_MAX, Newest, OtherCopy, SlotInfo};
+pub use keyslots::{
+    AREA_BYTES, KEY_SLOTS, KeySlots, LABEL_BYTES_MAX, Newest, OtherCopy, SlotInfo, Unlocked,
+};
 pub use pack::{BLOCK, Codec, pack, unpack};
 pub use seal::{Broken, Place, Sealer, TAG_BYTES};
 pub use secret::{KEY_BYTES, Secret, derive, derive_long};

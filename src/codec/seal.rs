@@ -11,7 +11,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use twox_hash::XxHash3_128;
 
@@ -48,7 +48,7 @@ pub struct Broken;
 pub struct Sealer {
     salt: u64,
     ring: Option<Arc<Keyring>>,
-    fingerprinter: Fingerprinter,
+    fingerprinter: Arc<OnceLock<Fingerprinter>>,
 }
 
 impl Place {
@@ -63,24 +63,26 @@ impl Sealer {
     pub fn new(uuid: &[u8; 16]) -> Self {
         let mut salt = [0; 8];
         salt.copy_from_slice(&XxHash3_128::oneshot(uuid).to_le_bytes()[..8]);
+        let key = derive(&Secret::copy_of(uuid), FINGERPRINT_CONTEXT, &[]);
         Self {
             salt: u64::from_le_bytes(salt),
             ring: None,
-            fingerprinter: Fingerprinter::new(&derive(
-                &Secret::copy_of(uuid),
-                FINGERPRINT_CONTEXT,
-                &[],
-            )),
+            fingerprinter: Arc::new(OnceLock::from(Fingerprinter::new(&key))),
         }
     }
 
     /// The same for a store that is encrypted with the keys of this ring.
     pub fn with_keys(uuid: &[u8; 16], ring: Arc<Keyring>) -> Self {
         Self {
-            fingerprinter: Fingerprinter::new(&ring.derive(FINGERPRINT_CONTEXT)),
+            fingerprinter: Arc::default(),
             ring: Some(ring),
             ..Self::new(uuid)
         }
+    }
+
+    /// Makes the key known that fingerprints are made with in a store that is encrypted, 32 bytes.
+    pub fn learn_fingerprints(&self, key: &Secret) {
+        self.fingerprinter.get_or_init(|| Fingerprinter::new(key));
     }
 
     /// The keys, if the store is encrypted.
@@ -89,8 +91,11 @@ impl Sealer {
     }
 
     /// What tells which blocks of the store are the same.
+    ///
+    /// # Panics
+    /// If the store is encrypted and its key for this was not made known.
     pub fn fingerprinter(&self) -> &Fingerprinter {
-        &self.fingerprinter
+        self.fingerprinter.get().expect("the root was read")
     }
 
     /// The seal of `bytes` at `place`, which stay as they are.

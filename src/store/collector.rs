@@ -1,6 +1,5 @@
 //! Collects garbage while space is short: traverses, moves, and has checkpoints made.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -8,10 +7,11 @@ use super::core::{Collected, Health, Listed, Moves, Pass, Wish, by_segment};
 use super::disk::fill_block;
 use super::format::batch::{self, Record, chunk_room};
 use super::format::trailer::{self, Trailer};
-use super::format::{BLOCK, CHUNK_ALIGN, Codec, Ptr, Seq, Shape};
+use super::format::{BLOCK, CHUNK_ALIGN, Ptr, Seq, Shape};
+use super::moved::{Chunk, Pack};
 use super::shell::{Shell, read_chunk};
 use crate::base::{Buf, Error, Refusal, Result};
-use crate::codec::{Fingerprint, Place, Sealer, TAG_BYTES, pack};
+use crate::codec::{Fingerprint, Place, Sealer, TAG_BYTES};
 use crate::env;
 
 /// Leaves that are visited under one hold of the core's lock: about a hundred microseconds.
@@ -31,17 +31,6 @@ const AGES: u8 = 3;
 /// What has come to this age is cold, and packed with Zstandard where that is wanted. It is tried
 /// once: what does not pack is as it is from then on.
 const COLD: u8 = 2;
-
-/// A chunk that is being moved.
-#[derive(Debug)]
-struct Chunk<'a> {
-    old: Ptr,
-    may_pack: bool,
-    /// What is written at its new place.
-    bytes: Cow<'a, [u8]>,
-    codec: Codec,
-    print: Option<Fingerprint>,
-}
 
 /// A segment that is being filled with what was moved.
 #[derive(Debug)]
@@ -121,6 +110,7 @@ impl Shell {
     /// One pass: a traversal, then a checkpoint if that frees something, then the moves that the
     /// next traversal makes known.
     async fn collect(self: &Arc<Self>, collector: &mut Collector) -> Result<()> {
+        self.seal_old_outputs(collector).await?;
         let outputs = collector.outputs.values();
         let room = |output: &Output| output.room(self.shape());
         let pass = Pass {
@@ -175,6 +165,7 @@ impl Shell {
         let mut moves = Moves::default();
         let mut moved_from = BTreeSet::new();
         for (seg, listed) in by_segment(collected.listed) {
+            let began = env::now();
             let moved = self.move_segment(collector, seg, listed, &mut moves).await;
             match moved {
                 Ok(()) => moved_from.insert(seg),
@@ -185,6 +176,10 @@ impl Shell {
                     break;
                 }
             };
+            if self.core().is_renewing_calmly() {
+                // There is no hurry, and half of the disk's time is for others.
+                env::sleep(env::now() - began).await;
+            }
         }
         let ages: Vec<u8> = collector.outputs.keys().copied().collect();
         for age in ages {
@@ -223,7 +218,12 @@ impl Shell {
             let at = (seg, first.ptr.offset());
             let sealed = read_chunk(&self.backend, shape, at, len).await?;
             let mut chunks = self.open_run(run, info.seq, &sealed);
-            self.look_into(&mut chunks, age == COLD);
+            let pack = match self.core().renewals.now.is_some_and(|now| now.repacks) {
+                true => Pack::AsWanted,
+                false if age == COLD => Pack::Cold,
+                false => Pack::Nothing,
+            };
+            self.look_into(&mut chunks, pack);
             for chunk in chunks {
                 let new = self.put(collector, age, &chunk).await?;
                 if info.shared {
@@ -239,7 +239,7 @@ impl Shell {
     /// The chunks `run`, which lie in `sealed`.
     fn open_run<'a>(&self, run: &[Listed], seq: Seq, sealed: &'a [u8]) -> Vec<Chunk<'a>> {
         let mut chunks = Vec::with_capacity(run.len());
-        for Listed { ptr: old, may_pack } in run.iter().copied() {
+        for Listed { ptr: old, wish } in run.iter().copied() {
             let from = (old.offset() - run[0].ptr.offset()) as usize;
             let chunk = &sealed[from..from + old.sealed_len()];
             let Ok(bytes) = self.sealer.open(Shape::place(old, seq), chunk) else {
@@ -249,7 +249,7 @@ impl Shell {
             };
             chunks.push(Chunk {
                 old,
-                may_pack,
+                wish,
                 bytes,
                 codec: old.codec(),
                 print: None,
@@ -258,12 +258,11 @@ impl Shell {
         chunks
     }
 
-    /// Gives chunks that unpack their fingerprints, if anybody wants these, and packs those that
-    /// are cold, if they are wanted so and gain by it.
-    fn look_into(&self, chunks: &mut [Chunk<'_>], are_cold: bool) {
+    /// Gives chunks that unpack their fingerprints, if anybody wants these, and packs those anew
+    /// that are to be.
+    fn look_into(&self, chunks: &mut [Chunk<'_>], pack: Pack) {
         let wants_prints = self.core().wants_fingerprints();
-        let may_pack = |chunk: &Chunk<'_>| are_cold && chunk.may_pack;
-        if !wants_prints && !chunks.iter().any(may_pack) {
+        if !wants_prints && !chunks.iter().any(|chunk| chunk.new_way(pack).is_some()) {
             return;
         }
         let mut blocks = Buf::new(chunks.len() * BLOCK);
@@ -272,7 +271,9 @@ impl Shell {
             if fill_block(chunk.old, &chunk.bytes, block).is_err() {
                 continue;
             }
-            if may_pack(chunk) && chunk.pack_better(block) {
+            if let Some(way) = chunk.new_way(pack)
+                && chunk.pack_anew(way, block)
+            {
                 self.core().traffic.repacked += BLOCK as u64;
             }
             unpacked.push((chunk, &*block));
@@ -335,6 +336,25 @@ impl Shell {
         let mut core = self.core();
         core.table.gain(output.seg, len);
         core.traffic.moved += u64::from(room);
+        Ok(())
+    }
+
+    /// Ends the segments that are to be emptied themselves.
+    async fn seal_old_outputs(&self, collector: &mut Collector) -> Result<()> {
+        let ages: Vec<u8> = {
+            let core = self.core();
+            let is_old = |output: &Output| core.renewals.is_old(core.table.info(output.seg));
+            let outputs = collector.outputs.iter();
+            outputs
+                .filter(|(_, output)| is_old(output))
+                .map(|(age, _)| *age)
+                .collect()
+        };
+        for age in ages {
+            if let Some(output) = collector.outputs.remove(&age) {
+                self.seal_output(output).await?;
+            }
+        }
         Ok(())
     }
 
@@ -419,23 +439,6 @@ impl Output {
             content: chunk.print.map_or([0; 16], Fingerprint::bytes),
         });
         Ptr::new(self.seg, offset, bytes.len(), codec)
-    }
-}
-
-impl Chunk<'_> {
-    /// Packs `block`, which it is, with Zstandard, if that saves a sixteenth of a block or more
-    /// compared with how it is now.
-    fn pack_better(&mut self, block: &[u8]) -> bool {
-        if !self.old.is_raw() && self.codec == Codec::Zstd {
-            return false;
-        }
-        let packed = pack(Codec::Zstd, block);
-        let Some(packed) = packed.filter(|packed| packed.len() + BLOCK / 16 <= self.bytes.len())
-        else {
-            return false;
-        };
-        (self.bytes, self.codec) = (Cow::Owned(packed.to_vec()), Codec::Zstd);
-        true
     }
 }
 

@@ -87,9 +87,11 @@ async fn encrypt(
     slots.add(&master, key, "first", cost, random_bytes())?;
     write_key_slots(backend, &slots).await?;
     let ring = Keyring::new(cipher, master);
+    let fingerprints = Secret::new(random_bytes::<KEY_BYTES>().to_vec());
     empty.superblock.salt = begin_mount(&ring, empty.superblock.epoch);
     empty.superblock.cipher = Some(cipher);
     empty.sealer = Sealer::with_keys(&uuid, Arc::new(ring));
+    empty.sealer.learn_fingerprints(&fingerprints);
     Ok(())
 }
 
@@ -151,6 +153,8 @@ fn nothing(shape: Shape) -> Recovered {
         trees: BTreeMap::new(),
         next_tree: 1,
         pages: Vec::new(),
+        renewal: None,
         number: 1,
+        key_slots: None,
     }
 }

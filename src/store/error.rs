@@ -32,6 +32,8 @@ pub enum StoreError {
     Busy(String),
     /// Somebody uses it: who.
     InUse(String),
+    /// What takes long has ended too early: why.
+    Unfinished(String),
     /// There is no space left.
     NoSpace,
     /// The store is closed.
@@ -50,6 +52,7 @@ impl StoreError {
             Self::Io(_) => "check the disk beneath it",
             Self::NoSpace => "delete what is not needed, or grow the store",
             Self::NotFound(_) => "see 'bedplate volume list'",
+            Self::Unfinished(_) => "nothing is lost; see 'bedplate store check' and begin it again",
             Self::InUse(_) => "end that first; see 'bedplate status'",
             Self::Invalid(_) | Self::Exists(_) | Self::Busy(_) | Self::Closed => "",
         };
@@ -74,7 +77,7 @@ impl fmt::Display for StoreError {
             Self::Locked(what) | Self::Invalid(what) => f.write_str(what),
             Self::NotFound(name) => write!(f, "there is no {name}"),
             Self::Exists(name) => write!(f, "there is a {name} already"),
-            Self::Busy(why) | Self::InUse(why) => f.write_str(why),
+            Self::Busy(why) | Self::InUse(why) | Self::Unfinished(why) => f.write_str(why),
             Self::NoSpace => f.write_str("no space left in the store"),
             Self::Closed => f.write_str("the store is closed"),
         }

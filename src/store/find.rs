@@ -1,5 +1,7 @@
 //! Finds a store on a backend: the newest superblock, and the root that it names.
 
+use zeroize::Zeroizing;
+
 use super::error::{StoreError, damaged};
 use super::format::root::Root;
 use super::format::superblock::{self, SLOTS, Slots, Superblock, Unusable};
@@ -97,5 +99,6 @@ pub(super) async fn read_root(
     let what = || format!("the root of generation {}", superblock.generation);
     let broken = |_| damaged(what(), Malformed("it does not open"));
     let bytes = sealer.open(place, &sealed).map_err(broken)?;
+    let bytes = Zeroizing::new(bytes.into_owned());
     Root::decode(shape, &bytes).map_err(|error| damaged(what(), error))
 }

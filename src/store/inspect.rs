@@ -14,6 +14,7 @@ use super::check::{
     Batches, Follow, Source, TrailerFound, Unread, batches, damage, read_page, read_root,
     read_trailer,
 };
+use super::error::damaged;
 use super::find::read_slots;
 use super::format::batch::{At, Header, Kind, Record};
 use super::format::root::{Root, Tree, TreeKind};
@@ -71,12 +72,12 @@ pub async fn inspect(
         return Ok(shown);
     }
     let newest = choose(&slots)?;
-    let sealer = unlock(backend, newest, key).await?;
+    let (sealer, _) = unlock(backend, newest, key).await?;
     let source = Source::new(backend, newest.shape, &sealer);
     let look = Look { source, newest };
-    if let Some(keys) = sealer.keys() {
+    if sealer.keys().is_some() {
         let root = look.root().await?;
-        learn_keys(keys, &root);
+        learn_keys(&sealer, &root).map_err(|why| damaged("the root blob", why))?;
     }
     match what {
         What::Superblocks | What::Log => look.log().await,
@@ -332,6 +333,8 @@ fn superblock(slot: usize, read: &Superblock, is_newest: bool) -> Section {
 fn root(root: &Root) -> Inspection {
     let mut facts = Section::facts("root");
     facts.fact("next_tree", number(u64::from(root.next_tree)));
+    let renewal = root.renewal.map(|renewal| number(renewal.before));
+    facts.fact("renewal", renewal.unwrap_or(Cell::Nothing));
     let mut pages = Section::table("pages", &["page", "at", "seq"]);
     for (index, (ptr, seq)) in (0..).zip(&root.pages) {
         pages.row(vec![number(index), text(ptr), text(seq)]);
@@ -342,6 +345,14 @@ fn root(root: &Root) -> Inspection {
     }
     let mut shown = Inspection::of(facts);
     shown.add(pages);
+    if let Some(keys) = &root.keys {
+        // Not the keys, which are nobody's business.
+        let mut mounts = Section::table("mounts", &["epoch"]);
+        for (epoch, _) in &keys.mounts {
+            mounts.row(vec![number(u64::from(*epoch))]);
+        }
+        shown.add(mounts);
+    }
     shown.add(trees);
     shown
 }

@@ -6,9 +6,10 @@
 use super::Store;
 use super::error::StoreError;
 use super::find::{newest_superblock, read_slots};
+use super::format::superblock::Superblock;
 use super::unlock::{random_bytes, read_key_slots, write_key_slots};
 use crate::backend::Checked;
-use crate::codec::{Cipher, Cost, Credential, KeySlots, SlotInfo};
+use crate::codec::{Cipher, Cost, Credential, KeySlots, SlotInfo, Unlocked};
 use crate::env;
 
 /// What is to become of the key slots of a store.
@@ -40,7 +41,9 @@ pub struct NewKey {
 /// # Errors
 /// If it is not encrypted, or neither copy of the slots is in order.
 pub async fn list_keys(backend: &Checked) -> Result<(Cipher, Vec<SlotInfo>), StoreError> {
-    let (cipher, slots) = slots_of(backend).await?;
+    let newest = superblock_of(backend).await?;
+    let slots = read_key_slots(backend, &newest.uuid).await?;
+    let cipher = newest.cipher.expect("it has keys");
     Ok((cipher, slots.list()))
 }
 
@@ -54,11 +57,21 @@ pub async fn change_keys(
     known: &Credential,
     change: KeyChange,
 ) -> Result<Option<usize>, StoreError> {
-    let (_, mut slots) = slots_of(backend).await?;
+    let newest = superblock_of(backend).await?;
+    change_slots(backend, newest, known, change).await
+}
+
+async fn change_slots(
+    backend: &Checked,
+    newest: Superblock,
+    known: &Credential,
+    change: KeyChange,
+) -> Result<Option<usize>, StoreError> {
+    let mut slots = read_key_slots(backend, &newest.uuid).await?;
     let known = known.copy();
     // A passphrase takes a second, in which the disks of this reactor would stand still.
     let (slots, added) = env::blocking(move || {
-        let added = slots.change(&known, change)?;
+        let added = slots.change(&known, &newest, change)?;
         Ok::<_, StoreError>((slots, added))
     })
     .await?;
@@ -84,7 +97,8 @@ impl Store {
         known: &Credential,
         change: KeyChange,
     ) -> Result<Option<usize>, StoreError> {
-        change_keys(&self.shell.backend, known, change).await
+        let newest = self.shell.core().superblock.clone();
+        change_slots(&self.shell.backend, newest, known, change).await
     }
 }
 
@@ -92,9 +106,11 @@ impl KeySlots {
     fn change(
         &mut self,
         known: &Credential,
+        newest: &Superblock,
         change: KeyChange,
     ) -> Result<Option<usize>, StoreError> {
-        let (old, master) = self.unlock_slot(known)?;
+        let Unlocked { slot: old, master } = self.unlock_for(known, newest)?;
+        self.settle(old);
         let add = |slots: &mut Self, new: NewKey| {
             slots.add(
                 &master,
@@ -123,13 +139,15 @@ impl KeySlots {
     }
 }
 
-async fn slots_of(backend: &Checked) -> Result<(Cipher, KeySlots), StoreError> {
+/// The newest superblock of a store that is encrypted.
+async fn superblock_of(backend: &Checked) -> Result<Superblock, StoreError> {
     let slots = read_slots(backend).await?;
-    let superblock = newest_superblock(&slots)?;
-    let Some(cipher) = superblock.cipher else {
-        let why = "it is not encrypted, so it has no keys";
-        return Err(StoreError::Invalid(why.to_owned()));
-    };
-    let slots = read_key_slots(backend, &superblock.uuid).await?;
-    Ok((cipher, slots))
+    let newest = newest_superblock(&slots)?;
+    match newest.cipher {
+        Some(_) => Ok(newest.clone()),
+        None => {
+            let why = "it is not encrypted, so it has no keys";
+            Err(StoreError::Invalid(why.to_owned()))
+        }
+    }
 }

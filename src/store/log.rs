@@ -15,9 +15,9 @@ use super::format::superblock::LogPosition;
 use super::format::trailer::{self, Entry, Trailer};
 use super::format::{BLOCK, Ptr, SEALED_BLOCK, SegState, Seq, Shape};
 use super::payload::{Payload, Piece};
+use super::sealing::{Batch, Chunk};
 use super::table::Table;
-use crate::base::Buf;
-use crate::codec::{FINGERPRINT_BYTES, Fingerprint, Place, Sealer, TAG_BYTES};
+use crate::codec::{FINGERPRINT_BYTES, Fingerprint, TAG_BYTES};
 
 /// Flushes in a segment from which on the next one is zeroed before it is used.
 const FLUSHES_TO_ZERO: u32 = 8;
@@ -28,24 +28,6 @@ const HURRIED_RECORDS: usize = 8;
 /// Bytes of the log that may be written without a flush: what opening a store reads in full, within
 /// a second.
 const UNFLUSHED_MAX: u64 = 256 << 20;
-
-/// A block in a batch, with its place in the segment.
-#[derive(Debug)]
-struct Chunk {
-    offset: u32,
-    payload: Payload,
-}
-
-/// A batch whose places are given out.
-#[derive(Debug)]
-pub(super) struct Batch {
-    pub(super) header: Header,
-    pub(super) seg: u32,
-    /// The records as they are written.
-    records: Vec<[u8; RECORD_BYTES]>,
-    /// The chunks, in order.
-    chunks: Vec<Chunk>,
-}
 
 /// What has to be written for the log.
 #[derive(Debug)]
@@ -261,9 +243,27 @@ impl Log {
 
     /// Closes the open batch, so that it is written as it is.
     pub(super) fn close(&mut self) {
-        if self.open.is_empty() {
-            return;
+        if !self.open.is_empty() {
+            self.end_batch();
         }
+    }
+
+    /// Goes on in a segment taken from now on. The caller has seen to it that `table` has two.
+    ///
+    /// The open segment is ended, and its successor, which has been announced: where the log goes
+    /// on is what its batches say. So a segment without any gets one without records.
+    pub(super) fn begin_anew(&mut self, table: &mut Table) {
+        for _ in 0..2 {
+            self.close();
+            if self.offset == 0 {
+                self.end_batch();
+            }
+            self.advance(table);
+        }
+    }
+
+    /// Closes the open batch, whatever is in it.
+    fn end_batch(&mut self) {
         let bytes = self.open_bytes(0, 0);
         let records = std::mem::take(&mut self.open);
         let header = Header {
@@ -453,37 +453,6 @@ impl Log {
             self.jobs.push_back(Job::Zero(seg));
         }
         self.flushes = 0;
-    }
-}
-
-impl Batch {
-    fn has(&self, ptr: Ptr) -> bool {
-        let from = self.header.offset;
-        ptr.seg() == self.seg && (from..from + self.header.bytes).contains(&ptr.offset())
-    }
-
-    /// The batch as it is written, padded to the backend's block.
-    pub(super) fn seal(&self, sealer: &Sealer, shape: Shape) -> Buf {
-        let bytes = self.header.bytes as usize;
-        let mut buf = Buf::new(shape.round_up(self.header.bytes) as usize);
-        buf[bytes..].fill(0);
-        let mut at = batch::HEADER_BYTES;
-        for Chunk { offset, payload } in &self.chunks {
-            let chunk = payload.bytes();
-            let sealed = chunk.len() + TAG_BYTES;
-            let room = &mut buf[at..at + chunk_room(chunk.len())];
-            room[..chunk.len()].copy_from_slice(chunk);
-            room[sealed..].fill(0);
-            let place = Place {
-                seq: self.header.seq.bits(),
-                offset: *offset,
-            };
-            sealer.close(place, &mut room[..sealed]);
-            at += room.len();
-        }
-        buf[at..bytes].copy_from_slice(self.records.as_flattened());
-        self.header.encode(sealer, &mut buf[..bytes]);
-        buf
     }
 }
 

@@ -24,11 +24,14 @@ mod keys;
 mod learner;
 mod log;
 mod map;
+mod moved;
 mod names;
 mod payload;
 mod prepare;
 mod readahead;
 mod recover;
+mod renew;
+mod sealing;
 mod shell;
 mod space;
 mod table;
@@ -45,6 +48,7 @@ pub use error::StoreError;
 pub use format::root::{Compression, Dedup, Properties, TreeKind};
 pub use keys::{KeyChange, NewKey, change_keys, list_keys};
 pub use names::{BitmapName, TreeName};
+pub use renew::RenewalProgress;
 pub use space::{Counted, Space, TreeSpace};
 #[cfg(debug_assertions)]
 #[doc(hidden)]
@@ -177,11 +181,15 @@ impl Store {
         key: Option<&Credential>,
     ) -> Result<Arc<Self>, StoreError> {
         let slots = find::read_slots(&backend).await?;
-        let recovered = recover::recover(&backend, &slots, tuning, key).await?;
+        let mut recovered = recover::recover(&backend, &slots, tuning, key).await?;
+        let key_slots = recovered.key_slots.take();
         let core = Core::new(recovered, tuning).ok_or(StoreError::NoSpace)?;
         find::complete_superblock(&backend, &slots).await?;
         let shell = Shell::new(backend, core);
         shell.checkpoint().await?;
+        if let Some(key_slots) = key_slots {
+            unlock::write_key_slots(&shell.backend, &key_slots).await?;
+        }
         env::spawn(Arc::clone(&shell).keep_checkpointing());
         env::spawn(Arc::clone(&shell).keep_collecting());
         env::spawn(Arc::clone(&shell).keep_learning());

@@ -61,11 +61,9 @@ pub(super) async fn recover(
     let superblock = newest_superblock(slots)?;
     let shape = superblock.shape;
     check_backend(backend, shape)?;
-    let sealer = unlock(backend, superblock, key).await?;
+    let (sealer, key_slots) = unlock(backend, superblock, key).await?;
     let root = read_root(backend, &sealer, superblock).await?;
-    if let Some(keys) = sealer.keys() {
-        learn_keys(keys, &root);
-    }
+    learn_keys(&sealer, &root).map_err(|why| damaged("the root", why))?;
     let sealer_of_all = sealer.clone();
     let mut recovery = Recovery {
         backend,
@@ -117,7 +115,9 @@ pub(super) async fn recover(
         trees: recovery.trees,
         next_tree: root.next_tree,
         pages: root.pages,
+        renewal: root.renewal,
         number,
+        key_slots,
     })
 }
 

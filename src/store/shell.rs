@@ -125,7 +125,7 @@ impl Shell {
     pub(super) async fn wait_for_space(&self) {
         let look = || {
             let core = self.core();
-            (!core.is_nearly_full() || !core.wants_collection()).then_some(())
+            (!core.is_nearly_full() || !core.is_short()).then_some(())
         };
         self.changed.wait_for(look).await;
     }

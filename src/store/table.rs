@@ -20,7 +20,10 @@ pub(super) struct Table {
     /// Segments that are free in the checkpoint that is being made, and after it.
     held: BTreeSet<u32>,
     free: u32,
+    /// The newest mount.
     epoch: u32,
+    /// The newest mount that a durable superblock tells of.
+    settled_epoch: u32,
     next_counter: u64,
     cursor: u32,
 }
@@ -37,6 +40,7 @@ impl Table {
             held: BTreeSet::new(),
             free: 0,
             epoch: 1,
+            settled_epoch: 1,
             next_counter: 1,
             cursor: shape.first_seg(),
         };
@@ -94,6 +98,7 @@ impl Table {
     /// Goes on after a recovery as mount `epoch`.
     pub(super) fn resume(&mut self, epoch: u32, next_counter: u64, cursor: u32) {
         (self.epoch, self.next_counter) = (epoch, next_counter);
+        self.settled_epoch = epoch;
         self.cursor = cursor.clamp(self.shape.first_seg(), self.shape.segs() - 1);
         self.recount();
     }
@@ -113,6 +118,17 @@ impl Table {
 
     pub(super) fn epoch(&self) -> u32 {
         self.epoch
+    }
+
+    /// Goes on as another mount, for metadata at once; gives its number.
+    pub(super) fn begin_epoch(&mut self) -> u32 {
+        self.epoch += 1;
+        self.epoch
+    }
+
+    /// The superblock is durable that tells of the newest mount.
+    pub(super) fn settle_epoch(&mut self) {
+        self.settled_epoch = self.epoch;
     }
 
     pub(super) fn next_counter(&self) -> u64 {
@@ -168,7 +184,11 @@ impl Table {
     pub(super) fn take(&mut self, state: SegState, age: u8) -> Option<(u32, Seq)> {
         let seg = self.peek()?;
         let (first, segs) = (self.shape.first_seg(), self.shape.segs());
-        let seq = Seq::new(self.epoch, self.next_counter);
+        let epoch = match state {
+            SegState::Meta => self.epoch,
+            _ => self.settled_epoch,
+        };
+        let seq = Seq::new(epoch, self.next_counter);
         self.next_counter += 1;
         self.cursor = if seg + 1 < segs { seg + 1 } else { first };
         self.free -= 1;

@@ -42,6 +42,8 @@ pub enum Sabotage {
     ReferToFreed,
     /// Segments are freed that ghosts lead to, and their entries stay.
     ForgetGhosts,
+    /// The keys of older mounts are forgotten while something is sealed with them.
+    ForgetKeys,
 }
 
 impl Tuning {
@@ -55,6 +57,7 @@ impl Tuning {
                 Promise::Moves => Sabotage::SkipMoves,
                 Promise::References => Sabotage::ReferToFreed,
                 Promise::Ghosts => Sabotage::ForgetGhosts,
+                Promise::Keys => Sabotage::ForgetKeys,
             };
             self.sabotage == Some(sabotage)
         }
@@ -79,6 +82,8 @@ pub(super) enum Promise {
     References,
     /// No ghost leads to a segment that is used again.
     Ghosts,
+    /// What is used has a key that opens it.
+    Keys,
 }
 
 impl Default for Tuning {

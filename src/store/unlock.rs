@@ -3,19 +3,23 @@
 use std::sync::Arc;
 
 use super::error::StoreError;
+use super::format::Malformed;
 use super::format::root::Root;
 use super::format::superblock::Superblock;
 use crate::backend::{Backend, Checked};
 use crate::base::{Buf, Extent};
 use crate::codec::{
-    AREA_BYTES, Credential, KeySlots, Keyring, MOUNT_SALT_BYTES, OtherCopy, Sealer,
+    AREA_BYTES, Cipher, Credential, KeyError, KeySlots, Keyring, MOUNT_SALT_BYTES, OtherCopy,
+    Sealer, Secret, Unlocked,
 };
 use crate::env;
 
 /// Where the two copies of the key slots begin, in bytes.
 const COPIES: [u64; 2] = [1 << 20, (1 << 20) + (64 << 10)];
 
-/// What opens the store that `superblock` belongs to. A store that is not encrypted takes no key.
+/// What opens the store that `superblock` belongs to, and its key slots if they are to be written
+/// again, because a change of the master key was interrupted. A store that is not encrypted takes
+/// no key.
 ///
 /// # Errors
 /// `Locked` if a key is missing, wrong, or not wanted; `Damaged` if the superblock was not written
@@ -24,9 +28,9 @@ pub(super) async fn unlock(
     backend: &Checked,
     superblock: &Superblock,
     key: Option<&Credential>,
-) -> Result<Sealer, StoreError> {
+) -> Result<(Sealer, Option<KeySlots>), StoreError> {
     let (cipher, key) = match (superblock.cipher, key) {
-        (None, None) => return Ok(Sealer::new(&superblock.uuid)),
+        (None, None) => return Ok((Sealer::new(&superblock.uuid), None)),
         (None, Some(_)) => {
             let why = "it is not encrypted, but a key was given";
             return Err(StoreError::Locked(why.to_owned()));
@@ -37,23 +41,60 @@ pub(super) async fn unlock(
         }
         (Some(cipher), Some(key)) => (cipher, key.copy()),
     };
-    let slots = read_key_slots(backend, &superblock.uuid).await?;
+    let mut slots = read_key_slots(backend, &superblock.uuid).await?;
+    let newest = superblock.clone();
     // A passphrase takes a second, in which the disks of this reactor would stand still.
-    let master = env::blocking(move || slots.unlock(&key)).await?;
-    let ring = Keyring::new(cipher, master);
-    if !superblock.is_signed(&ring) {
-        let what = "the superblock: it does not bear the mark of the store's key";
-        return Err(StoreError::Damaged(what.to_owned()));
-    }
+    let (unlocked, slots) = env::blocking(move || {
+        let unlocked = slots.unlock_for(&key, &newest)?;
+        let settled = slots.settle(unlocked.slot).then_some(slots);
+        Ok::<_, StoreError>((unlocked, settled))
+    })
+    .await?;
+    let ring = Keyring::new(cipher, unlocked.master);
     ring.add(superblock.epoch, superblock.salt);
-    Ok(Sealer::with_keys(&superblock.uuid, Arc::new(ring)))
+    let sealer = Sealer::with_keys(&superblock.uuid, Arc::new(ring));
+    Ok((sealer, slots))
 }
 
-/// Makes the keys of the mounts known that the root names.
-pub(super) fn learn_keys(keys: &Keyring, root: &Root) {
-    for (epoch, salt) in &root.salts {
-        keys.add(*epoch, *salt);
+impl KeySlots {
+    /// The master key of the store whose newest superblock this is, from whichever slot opens with
+    /// `key`.
+    ///
+    /// # Errors
+    /// As [`unlock`].
+    pub(super) fn unlock_for(
+        &self,
+        key: &Credential,
+        newest: &Superblock,
+    ) -> Result<Unlocked, StoreError> {
+        let is_the_stores = |master: &Secret| {
+            let cipher = newest.cipher.unwrap_or(Cipher::Xts);
+            newest.is_signed(&Keyring::new(cipher, Secret::copy_of(master.expose())))
+        };
+        match self.unlock_if(key, is_the_stores) {
+            Err(KeyError::OtherMaster) => {
+                let what = "the superblock: it does not bear the mark of the store's key";
+                Err(StoreError::Damaged(what.to_owned()))
+            }
+            unlocked => Ok(unlocked?),
+        }
     }
+}
+
+/// Makes the keys known that the root names.
+///
+/// # Errors
+/// If it has none and should.
+pub(super) fn learn_keys(sealer: &Sealer, root: &Root) -> Result<(), Malformed> {
+    let Some(ring) = sealer.keys() else {
+        return Ok(());
+    };
+    let keys = root.keys.as_ref().ok_or(Malformed("it has no keys"))?;
+    for (epoch, key) in &keys.mounts {
+        ring.learn(*epoch, Secret::copy_of(key.expose()));
+    }
+    sealer.learn_fingerprints(&keys.fingerprints);
+    Ok(())
 }
 
 /// Draws the salt of mount `epoch` and makes its key known.

@@ -7,11 +7,13 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use bedplate::codec::{Place, Sealer, TAG_BYTES};
+use bedplate::codec::{Place, Sealer, Secret, TAG_BYTES};
 use bedplate::store::format::batch::{
     self, At, HEADER_BYTES, Header, Kind, Logged, RECORD_BYTES, Record, Successor, encode_ref,
 };
-use bedplate::store::format::root::{Compression, Dedup, Properties, Root, Tree, TreeKind};
+use bedplate::store::format::root::{
+    Compression, Dedup, Keys, Properties, Renewal, Root, Tree, TreeKind,
+};
 use bedplate::store::format::superblock::{self, LogPosition, RootRef, Superblock};
 use bedplate::store::format::trailer::{self, ENTRY_BYTES, Entry, FOOTER_BYTES, Trailer};
 use bedplate::store::format::{
@@ -189,7 +191,16 @@ fn root() -> Root {
         name: name.to_owned(),
     };
     Root {
-        salts: vec![(9, [0x5a; 16])],
+        keys: Some(Keys {
+            fingerprints: Secret::copy_of(&[0x6b; 32]),
+            mounts: [9, 10, 11]
+                .map(|epoch| (epoch, Secret::copy_of(&[0x5a; 32])))
+                .into(),
+        }),
+        renewal: Some(Renewal {
+            before: 0x1234,
+            repacks: true,
+        }),
         next_tree: 7,
         pages: vec![(Ptr::raw(15, 0x30), seq(7)), (Ptr::HOLE, Seq::default())],
         trees: vec![
@@ -201,20 +212,22 @@ fn root() -> Root {
     }
 }
 
-fn root_samples() -> [Sample; 4] {
+fn root_samples() -> [Sample; 5] {
     let bytes = root().encode();
     let head = vec![
         ("magic", b"bRot".to_vec()),
         ("pages", le(2, 4)),
         ("trees", le(4, 4)),
         ("next_tree", le(7, 4)),
-        ("salts", le(1, 4)),
-        ("reserved", vec![0; 12]),
+        ("mounts", le(3, 4)),
+        ("repacks", le(1, 4)),
+        ("renewal", le(0x1234, 8)),
     ];
-    let salt = vec![
+    let fingerprints = vec![("key", vec![0x6b; 32])];
+    let mount = vec![
         ("epoch", le(9, 4)),
         ("reserved", vec![0; 4]),
-        ("salt", vec![0x5a; 16]),
+        ("key", vec![0x5a; 32]),
     ];
     let page = vec![
         ("page", le(Ptr::raw(15, 0x30).bits(), 8)),
@@ -243,8 +256,9 @@ fn root_samples() -> [Sample; 4] {
     [
         sample("Root blob", 0, 32, head),
         sample("Reference to a page", 32, 48, page),
-        sample("Salt of a mount", 64, 88, salt),
-        sample("Tree", 88, 88 + 67, tree),
+        sample("Key of fingerprints", 64, 96, fingerprints),
+        sample("Key of a mount", 96, 136, mount),
+        sample("Tree", 216, 216 + 67, tree),
     ]
 }
 
@@ -683,8 +697,11 @@ fn the_golden_root_is_read_and_written_as_ever() {
     for at in [32, 48] {
         all.extend(parts("Reference to a page", &bytes[at..], 0));
     }
-    all.extend(parts("Salt of a mount", &bytes[64..], 0));
-    let mut at = 88;
+    all.extend(parts("Key of fingerprints", &bytes[64..], 0));
+    for at in [96, 136, 176] {
+        all.extend(parts("Key of a mount", &bytes[at..], 0));
+    }
+    let mut at = 216;
     for tree in root().trees {
         let len = tree.name.len();
         all.extend(parts("Tree", &bytes[at..], len));
@@ -700,7 +717,7 @@ fn the_golden_root_is_read_and_written_as_ever() {
     );
     let read = Root::decode(superblock().shape, &file).expect("it is one");
     assert_eq!(read, root());
-    assert_eq!(read.encode(), file);
+    assert_eq!(*read.encode(), file);
 }
 
 #[test]

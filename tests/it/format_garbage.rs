@@ -1,10 +1,10 @@
 //! That whatever bytes a disk gives, a decoder says what is wrong or something that holds.
 
-use bedplate::codec::{Place, Sealer, TAG_BYTES};
+use bedplate::codec::{Place, Sealer, Secret, TAG_BYTES};
 use bedplate::store::format::batch::{
     At, HEADER_BYTES, Header, Kind, RECORD_BYTES, Record, Successor, decode_ref,
 };
-use bedplate::store::format::root::{Properties, Root, Tree, TreeKind};
+use bedplate::store::format::root::{Keys, Properties, Root, Tree, TreeKind};
 use bedplate::store::format::superblock::{self, LogPosition, RootRef, Superblock, Unusable};
 use bedplate::store::format::trailer::{self, Entry, FOOTER_BYTES, Trailer};
 use bedplate::store::format::{Codec, INFO_BYTES, Ptr, SegInfo, Seq, Shape};
@@ -124,12 +124,16 @@ fn root() -> Vec<u8> {
         name: "name".to_owned(),
     };
     let root = Root {
-        salts: vec![(1, [7; 16])],
+        keys: Some(Keys {
+            fingerprints: Secret::copy_of(&[6; 32]),
+            mounts: vec![(1, Secret::copy_of(&[7; 32]))],
+        }),
+        renewal: None,
         next_tree: 2,
         pages: vec![(Ptr::raw(21, 16), seq()); 2],
         trees: vec![tree],
     };
-    root.encode()
+    root.encode().to_vec()
 }
 
 /// Decodes the header and the records; gives whether both are in order.

@@ -26,6 +26,7 @@ mod store_dedup;
 mod store_image;
 mod store_kit;
 mod store_proof;
+mod store_renewal;
 mod store_words;
 mod stored_disk;
 mod tidy;

@@ -4,8 +4,8 @@
 //! bug is caught. A world is all that follows from one number, its seed, so what a world found can
 //! be seen again.
 //!
-//! [`plan`] draws what a world is like, [`world`] runs it, [`client`], [`admin`] and [`keeper`] use
-//! the store, [`oracle`] says what it must show, [`history`] why.
+//! [`plan`] draws what a world is like, [`world`] runs it, [`client`], [`admin`], [`keeper`] and
+//! [`renewer`] use the store, [`oracle`] says what it must show, [`history`] why.
 
 #![cfg_attr(
     not(test),
@@ -27,6 +27,7 @@ mod history;
 mod keeper;
 mod oracle;
 mod plan;
+mod renewer;
 mod report;
 mod subject;
 mod tally;

@@ -33,6 +33,8 @@ pub(crate) struct Plan {
     pub(crate) admins: u64,
     /// Tasks that keep bitmaps.
     pub(crate) keepers: u64,
+    /// Tasks that have everything written again.
+    pub(crate) renewers: u64,
     /// How often the store is opened and used.
     pub(crate) lives: u64,
     /// Operations of all clients in a life, at most.
@@ -91,6 +93,7 @@ impl Plan {
             admins: chance.below(3),
             // Drawn apart, so that a world without is the same as before there were any.
             keepers: Chance::new(seed, 3).below(2),
+            renewers: u64::from(Chance::new(seed, 4).one_in(4)),
             lives: chance.between(2, 4),
             operations_max: match (is_long, is_full) {
                 (true, _) => 1500,

@@ -20,13 +20,13 @@ use super::plan::{Plan, SEG_BYTES};
 /// Reads of which the ones that go astray are among the first.
 pub(crate) const READ_FAULTS_WITHIN: u64 = 300;
 
-/// What outlives a store that loses power.
 /// The one behind this, so that every one has its turn.
 fn next<T: Copy + PartialEq>(all: &[T], one: T) -> T {
     let at = all.iter().position(|other| *other == one).unwrap_or(0);
     all[(at + 1) % all.len()]
 }
 
+/// What outlives a store that loses power.
 #[derive(Clone, Debug)]
 pub(crate) enum Ground {
     /// A disk, and how what is on it is encrypted.
@@ -251,6 +251,23 @@ impl Subject {
             dedup: next(&Dedup::ALL, known.dedup),
         };
         either!(Self::Store, self, store => store.set_properties(volume, properties).await)
+    }
+
+    /// Begins to have everything written again, under another key or packed anew.
+    pub(crate) async fn begin_renewal(&self, changes_key: bool) -> Result<u64, StoreError> {
+        match self {
+            Self::Store(store) if changes_key => store.renew_master(&key(), false).await,
+            Self::Store(store) => store.repack().await,
+            Self::Fake(_) => Ok(0),
+        }
+    }
+
+    /// Waits until that is done.
+    pub(crate) async fn renewed(&self, number: u64) -> Result<(), StoreError> {
+        match self {
+            Self::Store(store) => store.renewed(number).await,
+            Self::Fake(_) => Ok(()),
+        }
     }
 
     pub(crate) async fn snapshot(&self, names: &[TreeName]) -> Result<(), StoreError> {

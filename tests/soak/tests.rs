@@ -173,6 +173,10 @@ fn a_store_that_breaks_a_promise_is_caught() {
             Kindof::Store(|tuning| tuning.sabotage = Some(Sabotage::ForgetGhosts)),
             "ghosts",
         ),
+        (
+            Kindof::Store(|tuning| tuning.sabotage = Some(Sabotage::ForgetKeys)),
+            "keys",
+        ),
     ];
     for (sabotage, name) in sabotaged {
         let found = caught(sabotage, WORLDS);

@@ -23,6 +23,7 @@ use super::fake::{Bug, FakeMedium};
 use super::keeper;
 use super::oracle::Oracle;
 use super::plan::Plan;
+use super::renewer;
 use super::subject::{Ground, Handle, READ_FAULTS_WITHIN, Subject};
 use super::tally::trace;
 use super::tree::TreeId;
@@ -310,7 +311,8 @@ impl Life {
 
     fn start_users(self: &Rc<Self>, chance: &mut Chance) {
         let (clients, admins) = (self.plan.clients, self.plan.admins);
-        for who in 0..clients + admins + self.plan.keepers {
+        let keepers = self.plan.keepers;
+        for who in 0..clients + admins + keepers + self.plan.renewers {
             let (life, mut own) = (Rc::clone(self), Chance::new(chance.next(), who));
             life.users.set(life.users.get() + 1);
             env::spawn(async move {
@@ -318,8 +320,10 @@ impl Life {
                     client::run(&life, who, &mut own).await;
                 } else if who < clients + admins {
                     admin::run(&life, who, &mut own).await;
-                } else {
+                } else if who < clients + admins + keepers {
                     keeper::run(&life, who, &mut own).await;
+                } else {
+                    renewer::run(&life, who, &mut own).await;
                 }
                 life.users.set(life.users.get() - 1);
                 life.doing.borrow_mut().remove(&who);

@@ -5,11 +5,11 @@ use std::rc::Rc;
 use twox_hash::XxHash3_128;
 
 use super::flight::Flight;
-use super::interrupt::Interrupt;
 use super::pieces::{Piece, Pieces};
-use super::progress::Progress;
 use super::side::{Side, Trouble};
 use crate::base::{Buf, Extent, OpenError};
+use crate::cli::interrupt::Interrupt;
+use crate::cli::progress::Progress;
 
 /// Reads, and as many writes, that are under way at the same time: enough for a disk on a network.
 /// Together they hold 32 MiB at most. At the bound the copy waits for the first of them.

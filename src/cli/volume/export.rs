@@ -12,13 +12,13 @@ use clap::Args;
 
 use super::copy::{Copied, copy};
 use super::import::Temporary;
-use super::interrupt::Interrupt;
 use super::qemu_img;
 use super::report::CopyFacts;
 use super::side::{Job, Side};
 use crate::backend;
 use crate::backend::{Access, Location};
 use crate::base::OpenError;
+use crate::cli::interrupt::Interrupt;
 use crate::cli::place::{Place, PlaceChoice};
 use crate::cli::print;
 use crate::control::TreePath;

@@ -9,7 +9,6 @@ use std::rc::Rc;
 use clap::Args;
 
 use super::copy::{Copied, copy};
-use super::interrupt::Interrupt;
 use super::properties::PropertyArgs;
 use super::qemu_img;
 use super::report::CopyFacts;
@@ -17,6 +16,7 @@ use super::side::{Job, Side};
 use crate::backend;
 use crate::backend::{Access, Location};
 use crate::base::OpenError;
+use crate::cli::interrupt::Interrupt;
 use crate::cli::names::parse_url;
 use crate::cli::place::{Place, PlaceChoice};
 use crate::cli::print;

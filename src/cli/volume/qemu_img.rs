@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use super::interrupt::Interrupt;
 use crate::base::OpenError;
+use crate::cli::interrupt::Interrupt;
 use crate::env;
 
 /// How often it is looked whether `qemu-img` has ended, or is to end.

@@ -8,7 +8,9 @@ use super::proto;
 use crate::env;
 use crate::frontend::nbd::proto::TlsPolicy;
 use crate::frontend::ublk::Attached;
-use crate::store::{Compression, Dedup, Properties, StoreError, TreeInfo, TreeKind};
+use crate::store::{
+    Compression, Dedup, Properties, RenewalProgress, Store, StoreError, TreeInfo, TreeKind,
+};
 use crate::volume::{OpCounts, OpKind, Served, UserCount};
 
 /// Makes `properties` what `wanted` says; what that leaves out stays as it is.
@@ -171,7 +173,14 @@ pub(super) fn store(served: &Served) -> proto::Store {
             age: (env::now() - counted.at).as_secs(),
             is_estimate: counted.is_estimate,
         }),
+        renewal: renewal(store),
     }
+}
+
+/// How far the renewal is that is under way in a store, if one is.
+pub(super) fn renewal(store: &Store) -> Option<proto::Renewal> {
+    let RenewalProgress { of, done } = store.renewal()?;
+    Some(proto::Renewal { total: of, done })
 }
 
 /// What is told about the requests of one kind.

@@ -62,6 +62,28 @@ impl Keys for Api {
         let slot = self.change_keys(wanted.store, known, change).await?;
         Ok(Response::new(proto::RotateKeyResponse { slot }))
     }
+
+    async fn reencrypt(
+        &self,
+        request: Request<proto::ReencryptRequest>,
+    ) -> Answer<proto::ReencryptResponse> {
+        let proto::ReencryptRequest {
+            store: name,
+            known,
+            drop_others,
+        } = request.into_inner();
+        let known = told(&name, known)?;
+        let served = self.store(&name)?;
+        let turn = Arc::clone(&self.0.key_turn).lock_owned().await;
+        let renewal = self.on_reactor(move || async move {
+            // Until the change is made, whatever becomes of the caller.
+            let _turn: OwnedMutexGuard<()> = turn;
+            let begun = served.store().renew_master(&known, drop_others).await;
+            begun.map_err(|error| status::of(&name, error))
+        });
+        let renewal = renewal.await?;
+        Ok(Response::new(proto::ReencryptResponse { renewal }))
+    }
 }
 
 impl Api {

@@ -47,7 +47,9 @@ fn code(error: &StoreError) -> Code {
         | StoreError::Invalid(_) => Code::InvalidArgument,
         StoreError::NotFound(_) => Code::NotFound,
         StoreError::Exists(_) => Code::AlreadyExists,
-        StoreError::Busy(_) | StoreError::InUse(_) => Code::FailedPrecondition,
+        StoreError::Busy(_) | StoreError::InUse(_) | StoreError::Unfinished(_) => {
+            Code::FailedPrecondition
+        }
         StoreError::NoSpace => Code::ResourceExhausted,
         StoreError::Closed => Code::Unavailable,
     }

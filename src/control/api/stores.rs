@@ -1,20 +1,26 @@
 //! Calls about stores.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tonic::Request;
 
 use super::proto::open_store_request::Key;
 use super::proto::stores_server::Stores;
 use super::proto::{
-    CloseStoreRequest, CloseStoreResponse, CollectStoreRequest, CollectStoreResponse,
-    GetStoreRequest, GetStoreResponse, GrowStoreRequest, GrowStoreResponse, ListStoresRequest,
-    ListStoresResponse, OpenStoreRequest, OpenStoreResponse,
+    AwaitRenewalRequest, AwaitRenewalResponse, CloseStoreRequest, CloseStoreResponse,
+    CollectStoreRequest, CollectStoreResponse, GetStoreRequest, GetStoreResponse, GrowStoreRequest,
+    GrowStoreResponse, ListStoresRequest, ListStoresResponse, OpenStoreRequest, OpenStoreResponse,
+    RepackStoreRequest, RepackStoreResponse, StopRenewalRequest, StopRenewalResponse,
 };
 use super::{Answer, Api, Response, Status, convert, status};
 use crate::backend::Location;
 use crate::control::settings::StoreSettings;
 use crate::control::{KeySource, StoreName, stores};
+use crate::env;
+
+/// How long a caller waits at once for something that takes long.
+const AWAIT_MAX: Duration = Duration::from_secs(1);
 
 #[tonic::async_trait]
 impl Stores for Api {
@@ -77,6 +83,47 @@ impl Stores for Api {
         });
         let store = Some(store.await?);
         Ok(Response::new(CollectStoreResponse { store }))
+    }
+
+    async fn repack(&self, request: Request<RepackStoreRequest>) -> Answer<RepackStoreResponse> {
+        let served = self.store(&request.into_inner().name)?;
+        let begun = self.on_reactor(move || async move {
+            let begun = served.store().repack().await;
+            begun.map_err(|error| status::of(served.url(), error))
+        });
+        let renewal = begun.await?;
+        Ok(Response::new(RepackStoreResponse { renewal }))
+    }
+
+    async fn await_renewal(
+        &self,
+        request: Request<AwaitRenewalRequest>,
+    ) -> Answer<AwaitRenewalResponse> {
+        let AwaitRenewalRequest { name, renewal } = request.into_inner();
+        let served = self.store(&name)?;
+        let left = self.on_reactor(move || async move {
+            let store = served.store();
+            match env::timeout(AWAIT_MAX, store.renewed(renewal)).await {
+                Some(Ok(())) => Ok(None),
+                Some(Err(error)) => Err(status::of(served.url(), error)),
+                None => Ok(Some(convert::renewal(store).unwrap_or_default())),
+            }
+        });
+        let renewal = left.await?;
+        Ok(Response::new(AwaitRenewalResponse { renewal }))
+    }
+
+    async fn stop_renewal(
+        &self,
+        request: Request<StopRenewalRequest>,
+    ) -> Answer<StopRenewalResponse> {
+        let served = self.store(&request.into_inner().name)?;
+        let stopped = self.on_reactor(move || async move {
+            served.store().stop_renewal();
+            Ok(())
+        });
+        stopped.await?;
+        Ok(Response::new(StopRenewalResponse {}))
     }
 
     async fn close(&self, request: Request<CloseStoreRequest>) -> Answer<CloseStoreResponse> {

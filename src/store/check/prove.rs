@@ -15,6 +15,7 @@ use crate::backend::{Backend, Checked};
 use crate::codec::{Credential, TAG_BYTES};
 use crate::store::StoreError;
 use crate::store::find::read_slots;
+use crate::store::format::Malformed;
 use crate::store::format::root::Root;
 use crate::store::format::superblock::{self, Superblock};
 use crate::store::format::{BLOCK, Ptr, SegState, Seq};
@@ -38,18 +39,20 @@ pub async fn check_with(
     let newest = superblock::choose(&slots)?;
     let mut findings = Findings::new(limits.findings);
     superblocks::prove(&slots, newest, backend.geometry().size, &mut findings);
-    let sealer = unlock(backend, newest, key).await?;
+    let (sealer, _) = unlock(backend, newest, key).await?;
     let source = Source::new(backend, newest.shape, &sealer);
     let mut report = Report {
         generation: newest.generation,
         epoch: newest.epoch,
         ..Report::default()
     };
-    match read_root(source, newest.root).await {
+    let read = read_root(source, newest.root).await;
+    let learned = read.and_then(|root| {
+        let learned = learn_keys(&sealer, &root).map_err(|Malformed(why)| why.to_owned());
+        learned.map(|()| root)
+    });
+    match learned {
         Ok(root) => {
-            if let Some(keys) = sealer.keys() {
-                learn_keys(keys, &root);
-            }
             let mut course = Course {
                 source,
                 newest,

@@ -9,12 +9,13 @@
 //! A stop before the superblock is durable leaves the last checkpoint as it was: nothing that it
 //! leads to has been overwritten, since all of this goes to places that were free in it.
 
-use std::collections::BTreeSet;
+use zeroize::Zeroizing;
 
 use super::{Core, Pause, TreeState, root_of, superblock_after};
 use crate::base::Buf;
-use crate::codec::{MOUNT_SALT_BYTES, TAG_BYTES};
+use crate::codec::TAG_BYTES;
 use crate::store::format::batch::Successor;
+use crate::store::format::root::{Keys, Renewal};
 use crate::store::format::superblock::{LogPosition, RootRef, Superblock};
 use crate::store::format::{BLOCK, CHUNK_ALIGN, Ptr, SEALED_BLOCK, SegState, Seq, Shape};
 use crate::store::map::{Ref, Walk};
@@ -31,6 +32,7 @@ pub(in crate::store) struct Frozen {
     generation: u64,
     walk: Walk,
     trees: Vec<TreeState>,
+    renewal: Option<Renewal>,
     next_tree: u32,
     /// Where the log goes on that it does not cover.
     log: (LogPosition, Successor),
@@ -53,6 +55,13 @@ pub(super) struct MetaCursor {
     open: Option<(u32, Seq, u32)>,
     /// The segments that the checkpoint under way has written to.
     under_way: Vec<u32>,
+}
+
+impl MetaCursor {
+    /// Has what is written next begin a segment.
+    pub(super) fn close(&mut self) {
+        self.open = None;
+    }
 }
 
 impl Run {
@@ -103,6 +112,7 @@ impl Core {
         self.log.mark();
         self.table.freeze();
         self.changed = false;
+        self.begin_mount();
         self.checkpoints.begun += 1;
         self.meta.under_way = self.meta.open.iter().map(|(seg, ..)| *seg).collect();
         Frozen {
@@ -110,6 +120,7 @@ impl Core {
             generation: self.nodes.freeze(),
             walk: Walk::new(self.roots()),
             trees: self.trees.values().cloned().collect(),
+            renewal: self.renewals.now,
             next_tree: self.next_tree,
             log: (self.log.position(), self.log.successor()),
             last_batch: self.log.end(),
@@ -219,6 +230,7 @@ impl Core {
         for tree in self.trees.values_mut() {
             tree.root = self.nodes.resolve(tree.root);
         }
+        self.table.settle_epoch();
         let freed = self.table.thaw();
         if !freed.is_empty() {
             self.nodes.forget(|seg| freed.contains(&seg));
@@ -235,27 +247,22 @@ impl Core {
         }
     }
 
-    /// The salts of the mounts that wrote what is still used, and of this one.
-    fn salts(&self) -> Vec<(u32, [u8; MOUNT_SALT_BYTES])> {
-        let Some(keys) = self.sealer.keys() else {
-            return Vec::new();
-        };
-        let used = self
-            .table
-            .all()
-            .filter(|(_, info)| info.state != SegState::Free);
-        let mut epochs: BTreeSet<u32> = used.map(|(_, info)| info.seq.epoch()).collect();
-        epochs.insert(self.table.epoch());
-        keys.salts(&epochs)
+    /// What opens everything that is used.
+    fn keys(&self) -> Option<Keys> {
+        let ring = self.sealer.keys()?;
+        Some(Keys {
+            fingerprints: self.sealer.fingerprinter().key(),
+            mounts: ring.mounts(&self.mounts_in_use()),
+        })
     }
 
-    fn encode_root(&self, frozen: &Frozen) -> Vec<u8> {
+    fn encode_root(&self, frozen: &Frozen) -> Zeroizing<Vec<u8>> {
         let at = |root: Ref| self.nodes.where_written(root);
         root_of(
             &frozen.trees,
             frozen.next_tree,
             &self.pages,
-            self.salts(),
+            (self.keys(), frozen.renewal),
             at,
         )
         .encode()

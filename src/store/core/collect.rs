@@ -31,6 +31,7 @@ use super::told_apart::ToldApart;
 use super::write::room;
 use super::{Core, Load};
 use crate::env::Instant;
+use crate::store::format::root::Compression;
 use crate::store::format::{Ptr, SegState};
 use crate::store::map::{PtrMap, Ref};
 use crate::store::space::{Counted, Space, TreeSpace};
@@ -69,8 +70,9 @@ pub(in crate::store) struct Traversal {
     pub(super) haunted: BTreeSet<u32>,
     /// Whether ghosts lead to a segment.
     pub(super) has_ghosts: Vec<bool>,
-    /// What is reachable in the victims, and whether all that it belongs to want it packed.
-    pub(super) listed: BTreeMap<Ptr, bool>,
+    /// What is reachable in the victims, and the gentlest way to pack it that anything has which it
+    /// belongs to.
+    pub(super) listed: BTreeMap<Ptr, Compression>,
     /// Leaves that had to be written again because something they point to has moved.
     pub(super) rewritten: usize,
     /// What is in use, altogether and by each tree that there was when it began; ghosts hold
@@ -107,8 +109,8 @@ pub(in crate::store) struct Collected {
 pub(in crate::store) struct Listed {
     /// Where it lies.
     pub(in crate::store) ptr: Ptr,
-    /// Whether all volumes and snapshots that it belongs to want it packed if it is cold.
-    pub(in crate::store) may_pack: bool,
+    /// The gentlest way to pack it that the volumes have which it belongs to.
+    pub(in crate::store) wish: Compression,
 }
 
 impl Core {
@@ -232,7 +234,7 @@ impl Core {
             listed: traversal
                 .listed
                 .into_iter()
-                .map(|(ptr, may_pack)| Listed { ptr, may_pack })
+                .map(|(ptr, wish)| Listed { ptr, wish })
                 .collect(),
             leaving: !traversal.leaving.is_empty(),
         }

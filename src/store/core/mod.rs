@@ -12,6 +12,7 @@ mod collect;
 mod pace;
 mod read;
 mod refer;
+mod renew;
 mod space;
 mod told_apart;
 mod victims;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 
 use super::dedup::Index;
 use super::format::batch::Successor;
-use super::format::root::{Properties, Root, Tree, TreeKind};
+use super::format::root::{self, Keys, Properties, Root, Tree, TreeKind};
 use super::format::superblock::{LogPosition, RootRef, Superblock};
 use super::format::{Ptr, Seq, Shape};
 use super::log::Log;
@@ -33,12 +34,13 @@ use super::table::Table;
 use super::tuning::Tuning;
 use super::{Stalls, Traffic};
 use crate::base::{Error, Refusal};
-use crate::codec::{MOUNT_SALT_BYTES, Sealer};
+use crate::codec::{KeySlots, Sealer};
 use crate::env::Instant;
 
 pub(super) use chores::Frozen;
 pub(super) use collect::{Collected, Listed, Moves, Pass, Traversal, by_segment};
 pub(super) use read::{NotMapped, Source};
+pub(super) use renew::{Ended, NewMaster, Renewals};
 pub(super) use space::Wish;
 pub(super) use write::{Stall, room};
 
@@ -137,6 +139,9 @@ pub(super) struct Core {
     pub(super) superblock: Superblock,
     pub(super) checkpoints: Checkpoints,
     pub(super) passes: Passes,
+    pub(super) renewals: Renewals,
+    /// The master key that the next checkpoint brings.
+    new_master: Option<NewMaster>,
     /// How fast writes may go while space is short.
     pace: Pace,
     /// What the last traversal has counted.
@@ -180,8 +185,12 @@ pub(super) struct Recovered {
     pub(super) trees: BTreeMap<u32, TreeState>,
     pub(super) next_tree: u32,
     pub(super) pages: Vec<(Ptr, Seq)>,
+    /// What was being written again.
+    pub(super) renewal: Option<root::Renewal>,
     /// The number of the next batch.
     pub(super) number: u64,
+    /// The key slots, if they are to be written again.
+    pub(super) key_slots: Option<KeySlots>,
 }
 
 impl Core {
@@ -189,7 +198,7 @@ impl Core {
     pub(super) fn new(mut recovered: Recovered, tuning: Tuning) -> Option<Self> {
         let shape = recovered.table.shape();
         let log = Log::begin(&mut recovered.table, recovered.number, tuning.batch_bytes)?;
-        Some(Self {
+        let mut core = Self {
             sealer: recovered.sealer,
             tuning,
             nodes: recovered.nodes,
@@ -202,6 +211,8 @@ impl Core {
             superblock: recovered.superblock,
             checkpoints: Checkpoints::default(),
             passes: Passes::default(),
+            renewals: Renewals::going_on(recovered.renewal),
+            new_master: None,
             pace: Pace::default(),
             counted: None,
             tree_spaces: BTreeMap::new(),
@@ -219,7 +230,9 @@ impl Core {
             changed: true,
             traffic: Traffic::default(),
             stalls: Stalls::default(),
-        })
+        };
+        core.count_renewal();
+        Some(core)
     }
 
     pub(super) fn shape(&self) -> Shape {
@@ -252,6 +265,7 @@ impl Core {
     /// Notes that the pass that was under way has ended, `now`, and what went wrong.
     pub(super) fn end_pass(&mut self, now: Instant, failure: Option<&Error>) {
         self.pace.end_pass(now);
+        self.judge_renewal();
         self.passes.ended = self.passes.begun;
         self.passes.failure = failure.copied();
     }
@@ -327,7 +341,7 @@ pub(super) fn root_of(
     trees: &[TreeState],
     next_tree: u32,
     pages: &[(Ptr, Seq)],
-    salts: Vec<(u32, [u8; MOUNT_SALT_BYTES])>,
+    (keys, renewal): (Option<Keys>, Option<root::Renewal>),
     at: impl Fn(Ref) -> Ptr,
 ) -> Root {
     let tree = |tree: &TreeState| Tree {
@@ -345,7 +359,8 @@ pub(super) fn root_of(
     Root {
         next_tree,
         pages: pages.to_vec(),
-        salts,
+        keys,
+        renewal,
         trees: trees.iter().map(tree).collect(),
     }
 }

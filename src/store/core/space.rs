@@ -131,11 +131,12 @@ impl Core {
     /// Whether garbage collection should free some segments, and may hope to.
     pub(in crate::store) fn wants_collection(&self) -> bool {
         let is_due = self.passes.asked > self.passes.ended;
+        let is_due = is_due || self.renewals.now.is_some();
         self.health == super::Health::Well && (is_due || self.is_short())
     }
 
     /// Whether space is short, and garbage collection may hope to free some.
-    pub(super) fn is_short(&self) -> bool {
+    pub(in crate::store) fn is_short(&self) -> bool {
         let shape = self.shape();
         let usable = shape.segs() - shape.first_seg();
         let low = self.reserve.segs + (usable / 12).max(4);

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use super::collect::Traversal;
 use super::write::room;
 use super::{Core, TreeState};
-use crate::store::format::root::Compression;
+use crate::store::format::root::{Compression, TreeKind};
 use crate::store::format::{BLOCK, FANOUT, Ptr};
 use crate::store::map::{Miss, Ref, Target, first_leaf, span};
 use crate::store::space::TreeSpace;
@@ -20,7 +20,7 @@ use crate::store::tuning::Promise;
 struct SeenNode {
     old: Ref,
     new: Ref,
-    may_pack: bool,
+    wish: Compression,
     /// Whether only ghosts lead to it.
     is_ghost: bool,
 }
@@ -35,7 +35,7 @@ impl SeenNode {
 #[derive(Clone, Copy, Debug)]
 struct Visited {
     at: Ref,
-    may_pack: bool,
+    wish: Compression,
     is_ghost: bool,
 }
 
@@ -143,7 +143,7 @@ impl Core {
             let is_ghost = tree.is_ghost();
             let at = Visited {
                 at: root,
-                may_pack: is_ghost || tree.properties.compression == Compression::Adaptive,
+                wish: self.wish(tree),
                 is_ghost,
             };
             if is_ghost && self.is_stuck(traversal, &seen[0], (root, level), leaf) {
@@ -168,6 +168,16 @@ impl Core {
         Ok(())
     }
 
+    /// How what a tree has is to be packed: a snapshot as its volume, a ghost has no say.
+    fn wish(&self, tree: &TreeState) -> Compression {
+        let of = match tree.kind {
+            TreeKind::Ghost => return Compression::HARDEST,
+            TreeKind::Snapshot => self.trees.get(&tree.parent),
+            TreeKind::Volume => None,
+        };
+        of.unwrap_or(tree).properties.compression
+    }
+
     /// The node of a tree for `leaf`, or a hole; it and all on the way are in memory then.
     fn find_leaf(&mut self, root: Ref, height: u8, leaf: u64) -> Result<Ref, Miss> {
         let mut at = root;
@@ -187,7 +197,7 @@ impl Core {
     /// place at the same block, and that counts once. What only ghosts lead to is not alive. Gives
     /// what each node holds.
     fn count_entries(&mut self, traversal: &mut Traversal, leaves: &[SeenNode]) -> Vec<TreeSpace> {
-        let mut places: Vec<(u64, bool)> = Vec::with_capacity(leaves.len() * FANOUT);
+        let mut places: Vec<(u64, Compression)> = Vec::with_capacity(leaves.len() * FANOUT);
         let mut spaces = vec![TreeSpace::default(); leaves.len()];
         for (leaf, space) in leaves.iter().zip(&mut spaces) {
             let node = self.nodes.get(leaf.new, 0).expect("visited before");
@@ -197,16 +207,16 @@ impl Core {
                 continue;
             }
             for bits in used {
-                places.push((*bits, leaf.may_pack));
+                places.push((*bits, leaf.wish));
                 space.mapped += BLOCK as u64;
                 space.stored += Ptr::from_bits(*bits).len() as u64;
             }
             traversal.space.mapped += space.mapped;
         }
-        // Of the same place that comes first which is not to be packed, and it stays.
-        places.sort_unstable();
+        // Of the same place the gentlest wish comes first, and it stays.
+        places.sort_unstable_by_key(|(bits, wish)| (*bits, wish.hardness()));
         places.dedup_by_key(|(bits, _)| *bits);
-        for (bits, may_pack) in places {
+        for (bits, wish) in places {
             let ptr = Ptr::from_bits(bits);
             if traversal.told_apart.is_new(ptr) {
                 traversal.gain(ptr, room(ptr));
@@ -214,8 +224,8 @@ impl Core {
                 traversal.space.stored += ptr.len() as u64;
             }
             if traversal.victims.contains(&ptr.seg()) {
-                let listed = traversal.listed.entry(ptr).or_insert(may_pack);
-                *listed &= may_pack;
+                let listed = traversal.listed.entry(ptr).or_insert(wish);
+                *listed = listed.gentler(wish);
             }
         }
         spaces
@@ -230,11 +240,7 @@ impl Core {
         level: u8,
         leaf: u64,
     ) -> Ref {
-        let Visited {
-            at,
-            may_pack,
-            is_ghost,
-        } = visited;
+        let Visited { at, wish, is_ghost } = visited;
         if at.is_hole() {
             return at;
         }
@@ -242,8 +248,9 @@ impl Core {
         let mut known = seen[usize::from(level)].iter_mut();
         if let Some(known) = known.find(|known| known.is(at)) {
             // What is below is shared as well.
-            let is_changed = known.may_pack && !may_pack;
-            known.may_pack &= may_pack;
+            let gentler = known.wish.gentler(wish);
+            let is_changed = known.wish != gentler;
+            known.wish = gentler;
             let new = known.new;
             if is_changed && level > 0 {
                 let node = self.nodes.get(new, level).expect("looked for before");
@@ -281,7 +288,7 @@ impl Core {
         seen[usize::from(level)].push(SeenNode {
             old: at,
             new,
-            may_pack,
+            wish,
             is_ghost,
         });
         new

@@ -1,14 +1,16 @@
 //! The root blob: every tree of the store, and where the segment table is.
 
-use super::fields::{bytes, put, u16_at, u32_at, u64_at};
+use zeroize::Zeroizing;
+
+use super::fields::{put, u16_at, u32_at, u64_at};
 use super::{Malformed, Ptr, Seq, Shape};
-use crate::codec::MOUNT_SALT_BYTES;
+use crate::codec::{KEY_BYTES, Secret};
 
 const MAGIC: u32 = u32::from_le_bytes(*b"bRot");
 const HEAD_BYTES: usize = 32;
 const PAGE_BYTES: usize = 16;
 const TREE_BYTES: usize = 64;
-const SALT_BYTES: usize = 24;
+const MOUNT_BYTES: usize = 8 + KEY_BYTES;
 
 /// The longest name of a volume or a snapshot, in bytes.
 pub const NAME_BYTES_MAX: usize = 255;
@@ -17,7 +19,7 @@ pub const NAME_BYTES_MAX: usize = 255;
 pub const TREES_MAX: usize = 65_536;
 
 /// What the root blob says.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(PartialEq, Eq, Debug, Default)]
 pub struct Root {
     /// The identity that the next tree gets; identities are not used again.
     pub next_tree: u32,
@@ -26,9 +28,28 @@ pub struct Root {
     pub pages: Vec<(Ptr, Seq)>,
     /// The trees, by identity.
     pub trees: Vec<Tree>,
-    /// The salts of the keys of the mounts that wrote what is reachable, by mount; none without
-    /// encryption.
-    pub salts: Vec<(u32, [u8; MOUNT_SALT_BYTES])>,
+    /// What opens what is reachable; nothing without encryption.
+    pub keys: Option<Keys>,
+    /// What is being written again, whether anybody asks for it or not.
+    pub renewal: Option<Renewal>,
+}
+
+/// The keys of an encrypted store. They do not depend on the master key that it has now.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Keys {
+    /// What fingerprints are made with.
+    pub fingerprints: Secret,
+    /// The keys of the mounts that wrote what is reachable, by mount.
+    pub mounts: Vec<(u32, Secret)>,
+}
+
+/// The emptying of all segments that were taken before a moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Renewal {
+    /// Segments with a lower counter are emptied; never 0.
+    pub before: u64,
+    /// Whether what is moved is packed anew, as its volumes want it now.
+    pub repacks: bool,
 }
 
 /// A volume, a snapshot or a ghost.
@@ -124,6 +145,24 @@ impl Compression {
     /// All there are, in the order of their numbers.
     pub const ALL: [Self; 4] = [Self::Adaptive, Self::Lz4, Self::Zstd, Self::Off];
 
+    /// The one that costs most where the same block is wanted in several ways.
+    pub const HARDEST: Self = Self::Zstd;
+
+    /// Of two ways in which the same block is wanted, the one that costs less.
+    pub fn gentler(self, other: Self) -> Self {
+        std::cmp::min_by_key(self, other, |way| way.hardness())
+    }
+
+    /// Rises with what a way costs.
+    pub const fn hardness(self) -> u8 {
+        match self {
+            Self::Off => 0,
+            Self::Lz4 => 1,
+            Self::Adaptive => 2,
+            Self::Zstd => 3,
+        }
+    }
+
     /// What people call it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -151,21 +190,30 @@ impl Properties {
 }
 
 impl Root {
-    /// The blob.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut to = vec![0; HEAD_BYTES];
+    /// The blob. It has secrets in it.
+    pub fn encode(&self) -> Zeroizing<Vec<u8>> {
+        let mounts = self.keys.as_ref().map_or(0, |keys| keys.mounts.len());
+        let names: usize = self.trees.iter().map(|tree| tree.name.len() + 8).sum();
+        let lists = self.pages.len() * PAGE_BYTES + self.trees.len() * TREE_BYTES + names;
+        // All of it at once: what grows leaves copies behind.
+        let room = HEAD_BYTES + lists + KEY_BYTES + mounts * MOUNT_BYTES;
+        let mut to = Zeroizing::new(Vec::with_capacity(room));
+        to.resize(HEAD_BYTES, 0);
         put(&mut to, 0, &MAGIC.to_le_bytes());
         put(&mut to, 4, &count(self.pages.len()));
         put(&mut to, 8, &count(self.trees.len()));
         put(&mut to, 12, &self.next_tree.to_le_bytes());
-        put(&mut to, 16, &count(self.salts.len()));
+        put(&mut to, 16, &count(mounts));
+        if let Some(renewal) = self.renewal {
+            to[20] = u8::from(renewal.repacks);
+            put(&mut to, 24, &renewal.before.to_le_bytes());
+        }
         for (ptr, seq) in &self.pages {
             to.extend(ptr.bits().to_le_bytes());
             to.extend(seq.bits().to_le_bytes());
         }
-        for (epoch, salt) in &self.salts {
-            to.extend(u64::from(*epoch).to_le_bytes());
-            to.extend(salt);
+        if let Some(keys) = &self.keys {
+            keys.encode(&mut to);
         }
         for tree in &self.trees {
             tree.encode(&mut to);
@@ -187,10 +235,7 @@ impl Root {
         let (list, behind) = listed
             .and_then(|bytes| rest.split_at_checked(bytes))
             .ok_or(Malformed("a root with more pages than fit"))?;
-        let salts = (u32_at(from, 16) as usize).checked_mul(SALT_BYTES);
-        let (salts, behind) = salts
-            .and_then(|bytes| behind.split_at_checked(bytes))
-            .ok_or(Malformed("a root with more keys than fit"))?;
+        let (keys, behind) = Keys::decode(u32_at(from, 16) as usize, behind)?;
         rest = behind;
         let page = |page: &[u8]| {
             let ptr = Ptr::from_bits(u64_at(page, 0));
@@ -206,10 +251,8 @@ impl Root {
                 .map(page)
                 .collect::<Result<_, _>>()?,
             trees: Vec::new(),
-            salts: salts
-                .chunks(SALT_BYTES)
-                .map(|salt| (u32_at(salt, 0), bytes(salt, 8)))
-                .collect(),
+            keys,
+            renewal: Renewal::decode(u32_at(from, 20), u64_at(from, 24))?,
         };
         if trees > TREES_MAX {
             return Err(Malformed("a root with more trees than there can be"));
@@ -223,6 +266,46 @@ impl Root {
             rest = behind;
         }
         Ok(root)
+    }
+}
+
+impl Keys {
+    fn encode(&self, to: &mut Vec<u8>) {
+        to.extend(self.fingerprints.expose());
+        for (epoch, key) in &self.mounts {
+            to.extend(u64::from(*epoch).to_le_bytes());
+            to.extend(key.expose());
+        }
+    }
+
+    /// Reads the keys of so many mounts from the start of `from`; gives what is behind them, too.
+    fn decode(mounts: usize, from: &[u8]) -> Result<(Option<Self>, &[u8]), Malformed> {
+        const SHORT: Malformed = Malformed("a root with more keys than fit");
+        if mounts == 0 {
+            return Ok((None, from));
+        }
+        let (fingerprints, rest) = from.split_at_checked(KEY_BYTES).ok_or(SHORT)?;
+        let bytes = mounts.checked_mul(MOUNT_BYTES).ok_or(SHORT)?;
+        let (listed, rest) = rest.split_at_checked(bytes).ok_or(SHORT)?;
+        let mount = |mount: &[u8]| (u32_at(mount, 0), Secret::copy_of(&mount[8..]));
+        let keys = Self {
+            fingerprints: Secret::copy_of(fingerprints),
+            mounts: listed.chunks(MOUNT_BYTES).map(mount).collect(),
+        };
+        Ok((Some(keys), rest))
+    }
+}
+
+impl Renewal {
+    fn decode(marks: u32, before: u64) -> Result<Option<Self>, Malformed> {
+        match (marks, before) {
+            (0, 0) => Ok(None),
+            (0 | 1, 1..) => Ok(Some(Self {
+                before,
+                repacks: marks == 1,
+            })),
+            _ => Err(Malformed("an unknown mark of a renewal")),
+        }
     }
 }
 
