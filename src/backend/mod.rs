@@ -30,6 +30,7 @@ pub use mem::Mem;
 pub use nfs::{Nfs, NfsPlace};
 pub use null::Null;
 pub use rbd::{Rbd, RbdPlace};
+pub(crate) use retry::Backoff;
 pub use url::Location;
 
 /// What a backend is like. Fixed while it is open.

@@ -53,18 +53,18 @@ pub(super) async fn patiently<T>(
 
 /// Pauses that become longer.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     next: Duration,
 }
 
 impl Backoff {
     /// Before the first pause.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { next: PAUSE_MIN }
     }
 
     /// Waits for the next pause: between half of what its turn is, and all of it.
-    pub(super) async fn pause(&mut self) {
+    pub(crate) async fn pause(&mut self) {
         let half = self.next / 2;
         self.next = (self.next * 2).min(PAUSE_MAX);
         let nanos = u64::try_from(half.as_nanos()).expect("seconds");

@@ -134,6 +134,10 @@ pub const NFS_RECORD_BYTES_MAX: usize = NFS_TRANSFER_BYTES_MAX + 4 * KIB;
 /// said: what open-iscsi waits for a session to come back. Then it fails.
 pub const NETWORK_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// How long what a store writes waits for a backend that has no space left, so that somebody can
+/// make room. Meanwhile its clients wait, as with a slow disk. Then the store stops.
+pub const SPACE_TIMEOUT: Duration = Duration::from_secs(120);
+
 /// Bytes that a backend over a network keeps of what was written and is not flushed, so that it can
 /// be written again to storage that was restarted. At the bound a write flushes before it ends.
 pub const UNFLUSHED_BYTES_MAX: usize = 64 * MIB;

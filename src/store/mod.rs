@@ -40,7 +40,7 @@ mod unlock;
 mod used;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 pub use create::{Creation, Encryption, create};
 pub use disk::Disk;
@@ -68,7 +68,6 @@ use shell::Shell;
 #[derive(Debug)]
 pub struct Store {
     shell: Arc<Shell>,
-    is_closing: AtomicBool,
 }
 
 /// A volume or snapshot, as people see it.
@@ -193,19 +192,18 @@ impl Store {
         env::spawn(Arc::clone(&shell).keep_checkpointing());
         env::spawn(Arc::clone(&shell).keep_collecting());
         env::spawn(Arc::clone(&shell).keep_learning());
-        shell.wait_for_space().await;
-        Ok(Arc::new(Self {
-            shell,
-            is_closing: AtomicBool::new(false),
-        }))
+        shell.is_in_use.store(true, Ordering::SeqCst);
+        shell.wait_for_space().await?;
+        Ok(Arc::new(Self { shell }))
     }
 
-    /// Makes a checkpoint and ends all chores. Afterwards every request is refused.
+    /// Makes a checkpoint and ends all chores. Afterwards every request is refused. A disk beneath
+    /// that has no space left is not waited for.
     ///
     /// # Errors
     /// If the checkpoint could not be made; what was flushed is safe all the same.
     pub async fn close(&self) -> Result<(), StoreError> {
-        if self.is_closing.swap(true, Ordering::SeqCst) {
+        if !self.shell.is_in_use.swap(false, Ordering::SeqCst) {
             return Err(StoreError::Closed);
         }
         let made = self.checkpoint().await;
@@ -437,7 +435,7 @@ impl Store {
         &self,
         work: impl FnOnce(&mut Core) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        if self.is_closing.load(Ordering::SeqCst) {
+        if !self.shell.is_in_use.load(Ordering::SeqCst) {
             return Err(StoreError::Closed);
         }
         let number = {

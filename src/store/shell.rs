@@ -1,5 +1,6 @@
 //! An open store: the core, the backend, and what waits for them.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::cache::BlockCache;
@@ -11,10 +12,11 @@ use super::gather::Gatherer;
 use super::log::Job;
 use super::map::{Node, empty_node};
 use super::tuning::Promise;
-use crate::backend::{Backend, Checked};
-use crate::base::{Buf, Error, Extent, Fault, Result};
+use crate::backend::{Backend, Backoff, Checked};
+use crate::base::limits::SPACE_TIMEOUT;
+use crate::base::{Buf, Error, Extent, Fault, Refusal, Result};
 use crate::codec::Sealer;
-use crate::env::{self, Signal};
+use crate::env::{self, Instant, Signal};
 
 /// How often a write that failed is repeated, with the same bytes at the same place, before the
 /// store stops.
@@ -44,12 +46,41 @@ pub(super) struct Shell {
     pub(super) chores: Signal,
     flushing: Mutex<Flushing>,
     pub(super) flushed: Signal,
+    /// Whether it is open for clients: not before recovery has ended, nor once it is being closed.
+    pub(super) is_in_use: AtomicBool,
 }
 
 /// The flushes of the backend.
 #[derive(Debug, Default)]
 struct Flushing {
     under_way: bool,
+}
+
+/// One write's wait for a backend that has no space left.
+#[derive(Default)]
+struct SpaceWait {
+    begun: Option<(Instant, Backoff)>,
+}
+
+impl SpaceWait {
+    /// Waits for a moment; whether another try is worth it.
+    async fn wait(&mut self, is_in_use: &AtomicBool) -> bool {
+        if !is_in_use.load(Ordering::SeqCst) {
+            return false;
+        }
+        let (end, backoff) = self.begun.get_or_insert_with(|| {
+            tracing::error!(
+                "the disk beneath the store has no space left; writes wait for it for {} s",
+                SPACE_TIMEOUT.as_secs()
+            );
+            (env::now() + SPACE_TIMEOUT, Backoff::new())
+        });
+        let is_worth_it = env::now() < *end;
+        if is_worth_it {
+            backoff.pause().await;
+        }
+        is_worth_it
+    }
 }
 
 /// What whoever wants a flush does next.
@@ -74,6 +105,7 @@ impl Shell {
             chores: Signal::new(),
             flushing: Mutex::default(),
             flushed: Signal::new(),
+            is_in_use: AtomicBool::new(false),
         })
     }
 
@@ -104,30 +136,46 @@ impl Shell {
         Ok(())
     }
 
-    /// Writes `data`, repeating what failed. The bytes and the place are the same each time, so it
-    /// does not matter whether an attempt whose outcome is unknown happens late.
+    /// Writes what `make` gives, repeating what failed. The bytes and the place are the same each
+    /// time, so it does not matter whether an attempt whose outcome is unknown happens late.
+    ///
+    /// A backend that is thin may run out of space beneath a store that has some; for that
+    /// somebody is given [`SPACE_TIMEOUT`], unless the store is being opened or closed.
     pub(super) async fn write_firmly(&self, offset: u64, make: impl Fn() -> Buf) -> Result<()> {
-        let mut last = Error::Poisoned;
-        for _ in 0..WRITE_TRIES {
-            match self.backend.write(offset, make()).await {
+        let mut tries = 0;
+        let mut space = SpaceWait::default();
+        loop {
+            let error = match self.backend.write(offset, make()).await {
                 Ok(()) => return Ok(()),
                 Err(Error::Poisoned) => return Err(Error::Poisoned),
-                Err(error) => last = error,
+                Err(Error::Refused(Refusal::NoSpace)) if space.wait(&self.is_in_use).await => {
+                    continue;
+                }
+                Err(error) => error,
+            };
+            tries += 1;
+            if tries == WRITE_TRIES {
+                tracing::error!(%error, offset, "a write failed {WRITE_TRIES} times");
+                return Err(error);
             }
         }
-        tracing::error!(error = %last, offset, "a write failed {WRITE_TRIES} times");
-        Err(last)
     }
 
     /// Waits while segments are so few that a store which is opened again and again, and never for
     /// long, would run out of them: each opening takes some, and only garbage collection returns
     /// them.
-    pub(super) async fn wait_for_space(&self) {
+    ///
+    /// # Errors
+    /// If the store stops meanwhile.
+    pub(super) async fn wait_for_space(&self) -> Result<()> {
         let look = || {
             let core = self.core();
-            (!core.is_nearly_full() || !core.is_short()).then_some(())
+            match core.check_health() {
+                Err(error) => Some(Err(error)),
+                Ok(()) => (!core.is_nearly_full() || !core.is_short()).then_some(Ok(())),
+            }
         };
-        self.changed.wait_for(look).await;
+        self.changed.wait_for(look).await
     }
 
     /// Stops the store: nothing is promised any more.

@@ -30,10 +30,10 @@ wait $writer || fail "an error without a monitor: $(cat fio.log)"
 ceph signal "$cluster" mon CONT
 
 # The OSD stands still for a while.
-write 0x11 4
+write 0x11 10
 sleep 1
 ceph signal "$cluster" osd STOP
-sleep 2
+sleep 8
 ceph signal "$cluster" osd CONT
 wait $writer || fail "an error after a pause: $(cat fio.log)"
 

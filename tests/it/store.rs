@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bedplate::backend::Faulty;
+use bedplate::backend::{Fault, Faulty, Kind};
+use bedplate::base::limits::SPACE_TIMEOUT;
 use bedplate::base::{Buf, Durability, Error, Refusal, Status};
-use bedplate::env::sim;
+use bedplate::env::{self, sim};
 use bedplate::store::{Compression, Dedup, Disk, Properties, Store, Tuning};
 
 use crate::store_kit::{BLOCK, backend, block, crash, disk_of, made, name, tiny};
@@ -117,6 +118,34 @@ fn overwriting_goes_on_for_ever_in_little_space() {
             store.close().await.expect("closed");
             let store = opened(&disk).await;
             check(&store.disk(&name("v")).expect("there"), &model, 600).await;
+        });
+    }
+}
+
+/// Images and files are often thin: what is beneath them runs out of space before the store does.
+#[test]
+fn a_disk_without_space_is_waited_for_and_not_for_ever() {
+    for (refusals, is_enough) in [(30, true), (10_000, false)] {
+        sim::run(1, async move {
+            let disk = disk_of(48);
+            let (store, volume) = with_volume(&disk, 64 << 20).await;
+            for _ in 0..refusals {
+                disk.plan(Kind::Write, 0, Fault::NoSpace);
+            }
+            let began = env::now();
+            let mut model = BTreeMap::new();
+            let filled = fill(&volume, &mut model, 0..40, 100).await;
+            filled.expect("they are in memory");
+            let flushed = volume.flush().await;
+            if is_enough {
+                flushed.expect("there is space again");
+                check(&volume, &model, 100).await;
+                store.close().await.expect("closed");
+            } else {
+                assert_eq!(flushed, Err(Error::Poisoned));
+                let waited = env::now() - began;
+                assert!(waited >= SPACE_TIMEOUT && waited < 2 * SPACE_TIMEOUT);
+            }
         });
     }
 }

@@ -21,7 +21,7 @@ use super::tree::{State, Tree, TreeId};
 const BLOCKS_AT_ONCE: u64 = 4;
 
 /// How much of a store's room must be in use before it may say that it is full, in per cent.
-const FULL_PERCENT: u64 = 40;
+const FULL_PERCENT: u64 = 80;
 
 /// Everything that is known of a store.
 #[derive(Default)]
@@ -425,15 +425,18 @@ impl Oracle {
         self.floor
     }
 
-    /// How much a store needs for what is live, in bytes: every content once, and nodes.
+    /// How much a store needs for what is live, in bytes: every content once for each place that
+    /// it was written to, since deduplication may be off and never finds all, and nodes.
     fn used(&self) -> u64 {
         let mut live = BTreeSet::new();
         let mut leaves = 0;
         for tree in self.trees.values() {
             let touched: BTreeSet<u64> = tree.blocks.keys().map(|block| block / 512).collect();
             leaves += touched.len() as u64;
-            for history in tree.blocks.values() {
-                live.extend(history.versions().iter().map(|version| version.content));
+            for (block, history) in &tree.blocks {
+                let contents = history.versions().iter().map(|version| version.content);
+                let stored = contents.filter(|content| *content != Content::Zero);
+                live.extend(stored.map(|content| (*block, content)));
             }
         }
         // A leaf that changes is in the old checkpoint and in the new one, with a node above it in

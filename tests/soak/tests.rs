@@ -98,7 +98,7 @@ fn the_store_keeps_its_promises() {
 }
 
 /// Worlds that once broke a promise, and which.
-const ONCE_BROKEN: [(u64, &str); 11] = [
+const ONCE_BROKEN: [(u64, &str); 13] = [
     (
         2_005_643,
         "a trailer was durable and what it lists was not, and blocks were found there",
@@ -136,6 +136,14 @@ const ONCE_BROKEN: [(u64, &str); 11] = [
     (
         26211,
         "a misdirected read of the newest superblock brought the one before back",
+    ),
+    (
+        20_003_064,
+        "a store that stopped while it waited for space to open never said so",
+    ),
+    (
+        10_060_704,
+        "a store without deduplication was blamed for being full of copies",
     ),
 ];
 

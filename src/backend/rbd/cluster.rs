@@ -181,6 +181,10 @@ impl Cluster {
             // SAFETY: the pool was opened above, the name ends with zero.
             unsafe { (functions.rados_ioctx_set_namespace)(handle, namespace.as_ptr()) };
         }
+        // A write that a full pool has no room for then fails with ENOSPC or EDQUOT; else it would
+        // wait without end, and opening with it. What needs no more room goes on.
+        // SAFETY: the pool was opened above.
+        unsafe { (functions.rados_set_pool_full_try)(handle) };
         let cluster = Arc::clone(self);
         Ok(Pool { cluster, handle })
     }

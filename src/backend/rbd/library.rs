@@ -43,6 +43,7 @@ functions! {
     rados_blocklist_add: fn(Rados, *mut c_char, u32) -> c_int;
     rados_ioctx_create: fn(Rados, *const c_char, *mut IoCtx) -> c_int;
     rados_ioctx_set_namespace: fn(IoCtx, *const c_char);
+    rados_set_pool_full_try: fn(IoCtx);
     rados_ioctx_destroy: fn(IoCtx);
     rbd_image_options_create: fn(*mut Options);
     rbd_image_options_destroy: fn(Options);
