@@ -21,7 +21,7 @@ machine_words=(-accel "tcg,thread=single,tb-size=512" -machine q35 -cpu max -nod
     -no-user-config -display none -no-reboot -serial stdio)
 
 # fetch_kernel fetches and unpacks the newest kernel that this Debian has for virtual machines, in
-# the folder $kernel, once; which it is, is in $version.
+# the folder $kernel, once; which it is, is in $version, and what to boot in $vmlinuz.
 fetch_kernel() {
     local package folder
     package=$(apt-cache search --names-only '^linux-image-[0-9.]+\+deb[0-9]+-cloud-amd64$' |
@@ -41,6 +41,23 @@ fetch_kernel() {
         flock 8
         [[ -e $kernel/boot/vmlinuz-$version ]] || unpack_kernel "$package"
     ) 8>"$vm/fetch.lock"
+    vmlinuz=$kernel/boot/vmlinuz-$version
+}
+
+# use_kernel FOLDER takes another one instead: packages of Debian, unpacked into one folder with
+# dpkg -x.
+use_kernel() {
+    local paths
+    kernel=$(realpath "$1")
+    [[ -e $kernel/lib ]] || ln -s usr/lib "$kernel/lib"
+    paths=("$kernel"/lib/modules/*)
+    [[ ${#paths[@]} == 1 && -d ${paths[0]} ]] || die "$1: not the folder of one kernel"
+    version=$(basename "${paths[0]}")
+    vmlinuz=$kernel/boot/vmlinuz-$version
+    # Where it is from Linux 7 on.
+    [[ -e $vmlinuz ]] || vmlinuz=$kernel/lib/modules/$version/vmlinuz
+    [[ -e $vmlinuz ]] || die "$1: no vmlinuz in it"
+    [[ -e $kernel/lib/modules/$version/modules.dep ]] || depmod -b "$kernel" "$version"
 }
 
 # unpack_kernel PACKAGE fetches it from apt into the folder $kernel.

@@ -12,7 +12,7 @@ declare -A guest_pids guest_inputs
 # kernel.
 make_guest() {
     fetch_kernel
-    guest_kernel=$kernel/boot/vmlinuz-$version
+    guest_kernel=$vmlinuz
     begin_tree "$PWD/tree"
     put_modules virtio_blk
     install "$CLIENTS/../guest/initramfs.sh" "$tree/init"

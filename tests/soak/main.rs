@@ -100,6 +100,9 @@ fn main() -> ExitCode {
     tell(&shared.words, &all, seconds, threads)
 }
 
+/// After so many worlds it is told that it goes on.
+const TOLD_WORLDS: u64 = 10_000;
+
 /// Runs worlds until there are enough, or one of them has gone wrong.
 fn work(shared: &Shared) {
     while !shared.is_over.load(Ordering::Relaxed) {
@@ -114,6 +117,10 @@ fn work(shared: &Shared) {
         let mut all = shared.all.lock().expect("no thread panics");
         all.worlds += 1;
         all.tally.merge(&outcome.tally);
+        if all.worlds.is_multiple_of(TOLD_WORLDS) {
+            let seconds = (env::now() - shared.began).as_secs();
+            eprintln!("soak: {} worlds in {seconds} s", all.worlds);
+        }
         if let Some(violation) = outcome.violation {
             shared.is_over.store(true, Ordering::Relaxed);
             if all
