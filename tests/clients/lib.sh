@@ -71,6 +71,19 @@ refuse() {
     ((wanted != 1)) || expect_equal 1 "$(wc -l <refused.err)"
 }
 
+# make_luks SECRET TARGET SIZE has qemu-img make a LUKS disk that the words in the file SECRET open.
+# It times its key derivation, and gives up where the kernel's clock of its CPU time, which goes by
+# ticks, stands still meanwhile; then it is asked again.
+make_luks() {
+    local _
+    for _ in {1..10}; do
+        ! qemu-img create -q -f luks --object "secret,id=key,file=$1" \
+            -o key-secret=key,iter-time=50 "$2" "$3" 2>luks.err || return 0
+        grep -q 'accurate CPU usage' luks.err || break
+    done
+    fail "no LUKS disk is made: $(cat luks.err)"
+}
+
 # real_disk FILE makes a 64 MiB ext4 disk that holds real files and real holes.
 real_disk() {
     mkdir -p files

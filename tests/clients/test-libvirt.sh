@@ -163,8 +163,7 @@ virsh domblklist guest | grep -qE 'vdc +main/moved' || fail "$(virsh domblklist 
 on guest 'kill $load; cp /tmp/noise /b/after && sync && umount /b'
 
 # QEMU decrypts, and what the store has is not what the guest wrote.
-qemu-img create -q -f luks --object "secret,id=s,file=$there/words" \
-    -o key-secret=s,iter-time=10 "$(uri main/secret)" 30M
+make_luks "$there/words" "$(uri main/secret)" 30M
 "$BEDPLATE" volume secret-xml main/secret >"$there/secret.xml"
 validate secret "$there/secret.xml"
 virsh secret-define "$there/secret.xml"

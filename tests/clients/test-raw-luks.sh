@@ -31,8 +31,7 @@ no_plaintext() {
 }
 
 # Made and filled by QEMU, read by us; written by us, read by QEMU.
-qemu-img create -q -f luks --object secret,id=key,file=words \
-    -o key-secret=key,iter-time=50 qemu.luks 12M
+make_luks words qemu.luks 12M
 qemu qemu-img words convert --target-image-opts -n -f raw disk.img "$(luks qemu.luks)"
 no_plaintext qemu.luks
 serve --raw disk=qemu.luks --passphrase-file disk=words
