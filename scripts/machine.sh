@@ -20,6 +20,11 @@ kernel_words=(console=ttyS0 quiet panic=-1 mitigations=off nokaslr no_timer_chec
 machine_words=(-accel "tcg,thread=single,tb-size=512" -machine q35 -cpu max -nodefaults
     -no-user-config -display none -no-reboot -serial stdio)
 
+# choose_kernel [FOLDER] takes the kernel in the folder, or else Debian's newest.
+choose_kernel() {
+    if [[ -n ${1:-} ]]; then use_kernel "$1"; else fetch_kernel; fi
+}
+
 # fetch_kernel fetches and unpacks the newest kernel that this Debian has for virtual machines, in
 # the folder $kernel, once; which it is, is in $version, and what to boot in $vmlinuz.
 fetch_kernel() {
@@ -92,6 +97,24 @@ begin_tree() {
     done
     echo 'root:x:0:0:root:/:/bin/sh' >"$tree/etc/passwd"
     echo 'root:x:0:' >"$tree/etc/group"
+}
+
+# put_all SERVER PROGRAM... copies the server, as bedplate, and programs of this machine, with what
+# they need.
+put_all() {
+    local name path
+    for name in "${@:2}"; do
+        path=$(command -v "$name") || die "$name: not found; scripts/test tools installs it"
+        put_program "$path" "$path"
+    done
+    # Found when a thread ends, not when a program is linked.
+    for path in /lib/x86_64-linux-gnu/libgcc_s.so.1; do
+        [[ ! -e $path ]] || put "$path"
+    done
+    # Without what only a debugger reads: in memory it is too much.
+    objcopy --strip-debug "$1" "$vm/bedplate"
+    put_program "$vm/bedplate" /usr/bin/bedplate
+    put "$root/scripts/vm/mounts.sh" /mounts.sh
 }
 
 # put SOURCE [TARGET] copies a file into the machine, whatever links lead to it.

@@ -4,8 +4,7 @@
 set -euo pipefail
 export PATH=/usr/sbin:/usr/bin LC_ALL=C HOME=/ BEDPLATE_CONTROL=/run/control.sock
 
-# The group, the name and the device of each, ours first in its group. What is in none of the groups
-# of a workload is not measured with it.
+# The group, the name and the device of each, ours first in its group.
 devices=(
     'null|bedplate null:|/dev/ublkb0'
     'null|rublk null|/dev/ublkb1'
@@ -49,15 +48,8 @@ quiet() {
 }
 
 prepare() {
-    mount -t proc proc /proc
-    mount -t sysfs sys /sys
-    mount -t devtmpfs dev /dev
-    mkdir -p /dev/shm
-    mount -t tmpfs tmpfs /dev/shm
-    mount -t tmpfs tmpfs /run
-    mount -t tmpfs tmpfs /tmp
-    ln -sfn /proc/self/fd /dev/fd
-    ip link set lo up
+    # shellcheck source=scripts/vm/mounts.sh
+    source /mounts.sh
     modprobe -a virtio_blk ublk_drv dm-vdo
 }
 
@@ -153,7 +145,7 @@ set -E
 prepare
 # shellcheck source=/dev/null
 source /settings
-say "Linux $(uname -r), $(rublk --version), $(modinfo -F version dm-vdo 2>/dev/null || true)"
+say "Linux $(uname -r), $(rublk --version)"
 make_ours
 make_rublk
 make_vdo

@@ -139,15 +139,17 @@ impl KeySlots {
     }
 }
 
+/// The error of whoever asks for keys where there are none.
+pub(super) fn no_keys() -> StoreError {
+    StoreError::Invalid("it is not encrypted, so it has no keys".to_owned())
+}
+
 /// The newest superblock of a store that is encrypted.
 async fn superblock_of(backend: &Checked) -> Result<Superblock, StoreError> {
     let slots = read_slots(backend).await?;
     let newest = newest_superblock(&slots)?;
     match newest.cipher {
         Some(_) => Ok(newest.clone()),
-        None => {
-            let why = "it is not encrypted, so it has no keys";
-            Err(StoreError::Invalid(why.to_owned()))
-        }
+        None => Err(no_keys()),
     }
 }

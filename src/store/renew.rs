@@ -3,6 +3,7 @@
 use super::Store;
 use super::core::{Core, Ended, NewMaster};
 use super::error::StoreError;
+use super::keys::no_keys;
 use super::unlock::{random_bytes, read_key_slots, write_key_slots};
 use crate::base::{Error, Refusal};
 use crate::codec::{Credential, KEY_BYTES, KeySlots, Secret};
@@ -36,8 +37,7 @@ impl Store {
         let backend = &self.shell.backend;
         let newest = self.shell.core().superblock.clone();
         if newest.cipher.is_none() {
-            let why = "it is not encrypted, so it has no keys";
-            return Err(StoreError::Invalid(why.to_owned()));
+            return Err(no_keys());
         }
         let mut slots = read_key_slots(backend, &newest.uuid).await?;
         let known = known.copy();

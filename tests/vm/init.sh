@@ -14,15 +14,8 @@ finish() {
 }
 
 prepare() {
-    mount -t proc proc /proc
-    mount -t sysfs sys /sys
-    mount -t devtmpfs dev /dev
-    mkdir -p /dev/shm /dev/pts
-    mount -t tmpfs tmpfs /dev/shm
-    mount -t tmpfs tmpfs /run
-    mount -t tmpfs tmpfs /tmp
-    ln -sfn /proc/self/fd /dev/fd
-    ip link set lo up
+    # shellcheck source=scripts/vm/mounts.sh
+    source /mounts.sh
     modprobe virtio_blk
     mkfs.ext4 -q -F -E nodiscard /dev/vda
     mount /dev/vda /data
