@@ -259,7 +259,11 @@ impl Disk {
         let mut wanted: Vec<&mut Payload> = blocks.iter_mut().flatten().collect();
         let pieces = wanted.iter().map(|one| one.block.clone()).collect();
         let fingerprinter = self.shell.sealer.fingerprinter();
-        let gathered = self.shell.gatherer.fingerprint(fingerprinter, pieces).await;
+        let gathered = self
+            .shell
+            .gatherer
+            .fingerprint(fingerprinter, index, pieces)
+            .await;
         let prints = gathered.prints;
         let mut found = index.find(&prints);
         if !found.asks.is_empty() {

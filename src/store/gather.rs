@@ -7,6 +7,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::dedup::Index;
 use super::payload::Piece;
 use crate::codec::{Fingerprint, Fingerprinter};
 use crate::env;
@@ -49,10 +50,11 @@ pub(super) struct Prints {
 
 impl Gatherer {
     /// The fingerprints of these blocks, made together with those of every other write that has
-    /// arrived by the end of this turn.
+    /// arrived by the end of this turn; what `index` has of them is in the processor's caches then.
     pub(super) async fn fingerprint(
         &self,
         fingerprinter: &Fingerprinter,
+        index: &Index,
         pieces: Vec<Piece>,
     ) -> Prints {
         let count = pieces.len();
@@ -62,6 +64,7 @@ impl Gatherer {
         if let State::Gathering(pieces) = &*state {
             let blocks: Vec<&[u8]> = pieces.iter().map(Piece::bytes).collect();
             let prints = fingerprinter.of(&blocks);
+            index.fetch(&prints);
             *state = State::Done(prints);
         }
         let State::Done(all) = &*state else {
@@ -111,9 +114,11 @@ mod tests {
         sim::run(3, async {
             let gatherer = Rc::new(Gatherer::default());
             let fingerprinter = Fingerprinter::new(&Secret::copy_of(&[7; 32]));
+            let index = Rc::new(Index::new(1 << 20, 1 << 30));
             let done = Rc::new(Cell::new(0));
             for write in 0..40_u8 {
                 let (gatherer, fingerprinter) = (Rc::clone(&gatherer), fingerprinter.clone());
+                let index = Rc::clone(&index);
                 let done = Rc::clone(&done);
                 env::start(async move {
                     let count = usize::from(write % 3) + 1;
@@ -128,7 +133,8 @@ mod tests {
                     let buf = Arc::new(buf);
                     let pieces =
                         (0..count).map(|block| Piece::new(Arc::clone(&buf), block * BLOCK));
-                    let found = gatherer.fingerprint(&fingerprinter, pieces.collect()).await;
+                    let gathering = gatherer.fingerprint(&fingerprinter, &index, pieces.collect());
+                    let found = gathering.await;
                     assert_eq!(found.prints, expected);
                     assert_eq!(found.arrived, 79, "all of the turn");
                     done.set(done.get() + 1);

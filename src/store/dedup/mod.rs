@@ -90,6 +90,14 @@ impl Index {
         tables.asked = old.asked;
     }
 
+    /// Has the processor bring what is to be [found](Self::find) of these into its caches, all at
+    /// once: one after the other each would wait for memory.
+    pub(super) fn fetch(&self, prints: &[Fingerprint]) {
+        let tables = self.tables();
+        let touched = prints.iter().map(|print| tables.recent.touch(*print));
+        std::hint::black_box(touched.fold(0, std::ops::BitXor::bitxor));
+    }
+
     /// What is known of blocks with these fingerprints.
     pub(super) fn find(&self, prints: &[Fingerprint]) -> Found {
         let tables = self.tables();

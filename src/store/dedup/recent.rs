@@ -59,6 +59,12 @@ impl Recent {
         })
     }
 
+    /// Something of what [`get`](Self::get) would look at.
+    pub(super) fn touch(&self, print: Fingerprint) -> u64 {
+        let bucket = self.bucket(print).map(|at| &self.buckets[at]);
+        bucket.map_or(0, |bucket| bucket[0].rest ^ bucket[WAYS as usize - 1].rest)
+    }
+
     /// Notes where the block with this fingerprint lies.
     pub(super) fn put(&mut self, print: Fingerprint, known: Known) {
         let Some(at) = self.bucket(print) else {
