@@ -362,12 +362,14 @@ impl Disk {
             self.shell.pump();
             return Box::pin(self.shell.wait_durable(number)).await;
         }
-        self.shell.pump_at_end_of_turn();
-        match durability {
-            // All batches before it are written then, too: it will be found after a crash.
-            Durability::Written => Box::pin(self.shell.wait_written(number)).await,
-            Durability::Cached | Durability::Durable => Ok(()),
+        if durability != Durability::Written {
+            self.shell.pump_at_end_of_turn();
+            return Ok(());
         }
+        // All batches before it are written then, too: it will be found after a crash.
+        self.shell.core().log.wait_for_batch();
+        self.shell.pump_at_end_of_turn();
+        Box::pin(self.shell.wait_written(number)).await
     }
 
     fn is_durable_at_once(&self, durability: Durability) -> bool {

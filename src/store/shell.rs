@@ -217,8 +217,9 @@ impl Shell {
         let shell = Arc::clone(self);
         env::spawn(async move {
             env::end_of_turn().await;
-            shell.core().log.release_pump();
-            shell.pump();
+            if shell.core().log.release_pump() {
+                shell.pump();
+            }
         });
     }
 
