@@ -259,6 +259,11 @@ impl Inbox {
         std::mem::take(&mut *parcels)
     }
 
+    /// Whether the thread sleeps and nobody has roused it.
+    pub(super) fn is_asleep(&self) -> bool {
+        self.asleep.load(Ordering::Relaxed)
+    }
+
     /// Says that the thread is about to sleep; `false` if there is something to do first.
     pub(super) fn fall_asleep(&self) -> bool {
         self.asleep.store(true, Ordering::SeqCst);

@@ -11,6 +11,7 @@
 
 mod address;
 mod blocking;
+mod crew;
 mod driver;
 mod executor;
 mod fs;
@@ -35,6 +36,7 @@ use std::time::Duration;
 
 pub use address::Address;
 pub use blocking::{blocking, detached, detached_done};
+pub use crew::side_by_side;
 pub use driver::{ask_driver, drive};
 pub use fs::{FileHandle, fallocate, fdatasync, read_at, write_at};
 pub use mapping::Mapping;

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::crew::Crew;
 use super::executor::{Executor, Inbox};
 use super::ring::{Keep, Operation, Ring};
 use super::timer::Timers;
@@ -30,6 +31,7 @@ const TASKS_PER_TURN: usize = 1024;
 /// The kernel's side of a reactor.
 pub(super) struct Machine {
     pub(super) ring: Ring,
+    pub(super) crew: Arc<Crew>,
 }
 
 /// The reactor threads of a process.
@@ -58,6 +60,7 @@ impl Runtime {
     /// # Errors
     /// If the kernel gives no ring or no thread.
     pub fn start(count: usize) -> io::Result<Self> {
+        let crew = Arc::new(Crew::default());
         let mut runtime = Self {
             handles: Vec::new(),
             threads: Vec::new(),
@@ -66,8 +69,9 @@ impl Runtime {
         for index in 0..count {
             let stop = Arc::clone(&runtime.stop);
             let (send, receive) = std::sync::mpsc::channel();
+            let joined = Arc::clone(&crew);
             let run = move || {
-                let reactor = match Reactor::new() {
+                let reactor = match Reactor::new(joined) {
                     Ok(reactor) => reactor,
                     Err(error) => return drop(send.send(Err(error))),
                 };
@@ -79,8 +83,9 @@ impl Runtime {
             runtime
                 .threads
                 .push(std::thread::Builder::new().name(name).spawn(run)?);
-            let started = receive.recv().map_err(io::Error::other)?;
-            runtime.handles.push(started?);
+            let started = receive.recv().map_err(io::Error::other)??;
+            crew.join(started.clone());
+            runtime.handles.push(started);
         }
         Ok(runtime)
     }
@@ -129,6 +134,16 @@ impl Handle {
     {
         self.inbox.send(Box::new(|| super::spawn(make())));
     }
+
+    /// Has the reactor do `work`, which waits for nothing.
+    pub(super) fn run(&self, work: impl FnOnce() + Send + 'static) {
+        self.inbox.send(Box::new(work));
+    }
+
+    /// Whether the reactor has nothing to do.
+    pub(super) fn is_asleep(&self) -> bool {
+        self.inbox.is_asleep()
+    }
 }
 
 impl std::fmt::Debug for Handle {
@@ -151,7 +166,7 @@ pub fn this_reactor() -> Handle {
 pub fn block_on<T: 'static>(work: impl Future<Output = T> + 'static) -> io::Result<T> {
     let result = Rc::new(RefCell::new(None));
     let store = Rc::clone(&result);
-    Reactor::new()?.run(async move {
+    Reactor::new(Arc::default())?.run(async move {
         let done = work.await;
         *store.borrow_mut() = Some(done);
     });
@@ -180,7 +195,7 @@ struct Reactor {
 }
 
 impl Reactor {
-    fn new() -> io::Result<Self> {
+    fn new(crew: Arc<Crew>) -> io::Result<Self> {
         let flags = rustix::event::EventfdFlags::CLOEXEC;
         let rouse = Arc::new(rustix::event::eventfd(0, flags)?);
         let write = Arc::clone(&rouse);
@@ -192,7 +207,10 @@ impl Reactor {
             executor: Executor::new(inbox),
             timers: RefCell::new(Timers::default()),
             turn_began: Cell::new(super::timer::monotonic()),
-            outside: Outside::Real(Box::new(Machine { ring: Ring::new()? })),
+            outside: Outside::Real(Box::new(Machine {
+                ring: Ring::new()?,
+                crew,
+            })),
         });
         Ok(Self { core, rouse })
     }

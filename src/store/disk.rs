@@ -156,7 +156,7 @@ impl Disk {
                 Dedup::Off => some,
                 _ => self.recognize(&mut blocks, dedup).await,
             };
-            pack_new(self.how(arrived), first, &mut blocks);
+            pack_new(self.how(arrived), first, &mut blocks).await;
             self.keep_pace(&blocks).await;
             let write = || self.shell.core().write(self.tree, first, &blocks);
             number = self.until_written(write).await?;
@@ -235,12 +235,12 @@ impl Disk {
     }
 
     /// How blocks are to be packed now, of which so many have arrived together.
-    fn how(&self, arrived: usize) -> How<'_> {
+    fn how(&self, arrived: usize) -> How {
         let core = self.shell.core();
         let tree = core.trees.get(&self.tree);
         How {
             compression: tree.map_or(Compression::Off, |tree| tree.properties.compression),
-            experience: &self.experience,
+            experience: Arc::clone(&self.experience),
             is_hurried: core.log.is_hurried(arrived, core.tuning.batches_in_flight),
         }
     }

@@ -54,6 +54,36 @@ fn a_runtime_stops_although_its_tasks_wait_for_ever() {
 }
 
 #[test]
+fn what_reactors_do_side_by_side_is_done_once_and_comes_back_in_order() {
+    let runtime = Runtime::start(3).expect("rings");
+    let (send, receive) = std::sync::mpsc::channel();
+    let done = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&done);
+    runtime.handles()[0].spawn(move || async move {
+        let mut helped = 0;
+        // Until others have taken part, which they do once they sleep.
+        while helped < 100 {
+            let here = std::thread::current().id();
+            let count = Arc::clone(&count);
+            let pieces = env::side_by_side(64, move |piece| {
+                count.fetch_add(1, Ordering::SeqCst);
+                let busy =
+                    (0..2_000_u64).fold(piece as u64, |all, one| std::hint::black_box(all ^ one));
+                (piece, busy, std::thread::current().id() != here)
+            });
+            let pieces = pieces.await;
+            assert!((0..64).eq(pieces.iter().map(|(piece, ..)| *piece)));
+            helped += usize::from(pieces.iter().any(|(.., elsewhere)| *elsewhere));
+            send.send(64).expect("somebody counts");
+            env::sleep(Duration::from_micros(200)).await;
+        }
+    });
+    let expected: usize = receive.iter().sum();
+    assert_eq!(done.load(Ordering::SeqCst), expected);
+    runtime.stop();
+}
+
+#[test]
 fn a_signal_reaches_tasks_of_other_threads() {
     let runtime = Runtime::start(2).expect("rings");
     let shared = Arc::new((AtomicUsize::new(0), Signal::new()));
