@@ -40,36 +40,9 @@ calls() {
         END { print count + 0 }' /proc/self/mountstats
 }
 
-# use EXPORT RW PLACE WORD... runs fio on a part of an export, given as OFFSET+SIZE.
-use() {
-    fio --name=x --ioengine=nbd --uri="nbd+unix:///$1?socket=$socket" --rw="$2" \
-        --offset="${3%+*}" --size="${3#*+}" --bs=4k --iodepth=16 --verify=crc32c \
-        --verify_fatal=1 "${@:4}"
-}
-
 exports=(raw main/v)
 serve_both() {
     serve --raw raw=shown/raw.img --store main=shown/store.img
-}
-
-# load PLACE WORD... runs fio on that part of both in the background.
-load() {
-    local name
-    loads=()
-    for name in "${exports[@]}"; do
-        use "$name" randrw "$@" >"load${#loads[@]}.out" 2>&1 &
-        loads+=($!)
-    done
-    sleep 0.7
-    kill -0 "${loads[@]}" || fail "a load has ended: $(cat load?.out)"
-}
-
-# verify PART demands that what was flushed is there.
-verify() {
-    local name
-    for name in "${exports[@]}"; do
-        said use "$name" randwrite "$(($1 % 32))M+1M" --verify_only --randseed="$1"
-    done
 }
 
 # refused PATH demands that a second server does not get it.
@@ -94,13 +67,10 @@ refused shown/raw.img
 refused real/store.img
 
 for ((round = 0; round < ROUNDS; round++)); do
-    for name in "${exports[@]}"; do
-        said use "$name" randwrite "$((round % 32))M+1M" --do_verify=0 --randseed=$round \
-            --end_fsync=1
-    done
+    write $round
     load 32M+16M --loops=1000 --fsync=64
-    kill -KILL "$server_pid"
-    { wait "$server_pid" "${loads[@]}" || true; } 2>/dev/null
+    kill_server
+    wait "${loads[@]}" || true
     serve_both
     verify $round
 done
@@ -128,8 +98,7 @@ for pid in "${loads[@]}"; do
     ! wait "$pid" || fail "the load went on without a lock: $(cat load?.out)"
 done
 [[ $(dmesg) =~ NFS:\ 127.0.0.1:\ lost\ [12]\ lock ]] || fail "no lock was lost: $(cat server.err)"
-kill -KILL "$server_pid"
-{ wait "$server_pid" || true; } 2>/dev/null
+kill_server
 serve_both
 for ((round = ROUNDS > 32 ? ROUNDS - 32 : 0; round < ROUNDS; round++)); do
     verify $round
