@@ -19,6 +19,7 @@ mod unstable;
 
 use std::sync::Arc;
 
+use super::retry::Backoff;
 use super::{Access, Backend, Geometry};
 use crate::base::limits::NFS_TRANSFER_BYTES_MAX;
 use crate::base::{
@@ -128,6 +129,7 @@ impl Nfs {
         mut rest: Payload,
         until: Instant,
     ) -> std::result::Result<(), Trouble> {
+        let mut backoff = Backoff::new();
         while rest.len() > 0 {
             match self.link.write(offset, rest.clone(), until).await {
                 Ok(count) => {
@@ -136,7 +138,7 @@ impl Nfs {
                     rest = rest.part(count, rest.len());
                     offset += count as u64;
                 }
-                Err(Trouble::Status(proto::Status::LATER)) => later(until).await?,
+                Err(Trouble::Status(proto::Status::LATER)) => later(&mut backoff, until).await?,
                 Err(trouble) => return Err(trouble),
             }
         }
@@ -168,13 +170,16 @@ impl Nfs {
         let len = buf.len();
         let mut whole: Option<Buf> = None;
         let (mut done, mut next) = (0, buf);
+        let mut backoff = Backoff::new();
         loop {
             let wanted = next.len();
             let read = self.link.read(offset + done as u64, next, until).await;
             let (part, count, is_end) = match read {
                 Ok((part, count, is_end)) => (part, count, is_end),
                 Err(Trouble::Status(proto::Status::LATER)) => {
-                    later(until).await.map_err(|trouble| failed(&trouble))?;
+                    later(&mut backoff, until)
+                        .await
+                        .map_err(|trouble| failed(&trouble))?;
                     next = Buf::new(wanted);
                     continue;
                 }

@@ -27,8 +27,8 @@ Examples:
   bedplate detach /dev/ublkb0
   umount /mnt && bedplate detach 0
 
-A device that is mounted, swapped to or otherwise in use is not detached. A device whose server is
-gone and does not come back is removed by any server.";
+A device that is mounted, swapped to, open in a process or otherwise in use is not detached. One
+whose server is gone and does not come back is removed by any server.";
 
 /// Show a volume, a snapshot or a raw export as a block device, /dev/ublkbN.
 #[derive(Debug, Args)]

@@ -42,6 +42,56 @@ stop() {
     ! grep -i panic server.err || fail "the server panicked"
 }
 
+# kill_server has it end as a crash would.
+kill_server() {
+    kill -KILL "$server_pid"
+    { wait "$server_pid" || true; } 2>/dev/null
+    server_pid=
+}
+
+# use EXPORT RW PLACE WORD... runs fio on a part of an export, given as OFFSET+SIZE.
+use() {
+    fio --name=x --ioengine=nbd --uri="nbd+unix:///$1?socket=$socket" --rw="$2" \
+        --offset="${3%+*}" --size="${3#*+}" --bs=4k --iodepth=16 --verify=crc32c \
+        --verify_fatal=1 "${@:4}"
+}
+
+# What the rest is about, to be set by the test.
+exports=()
+
+# write PART writes a mebibyte of each export, and flushes it.
+write() {
+    local name
+    for name in "${exports[@]}"; do
+        said use "$name" randwrite "$(($1 % 32))M+1M" --do_verify=0 --randseed="$1" --end_fsync=1
+    done
+}
+
+# verify PART demands that it is there.
+verify() {
+    local name
+    for name in "${exports[@]}"; do
+        said use "$name" randwrite "$(($1 % 32))M+1M" --verify_only --randseed="$1"
+    done
+}
+
+# load PLACE WORD... uses that part of each export in the background; the processes are in loads.
+load() {
+    local name
+    loads=()
+    for name in "${exports[@]}"; do
+        use "$name" randrw "$@" >"load${#loads[@]}.out" 2>&1 &
+        loads+=($!)
+    done
+    sleep 0.7
+    loaded
+}
+
+# loaded demands that the load goes on.
+loaded() {
+    kill -0 "${loads[@]}" || fail "a load has ended: $(cat load?.out)"
+}
+
 # milliseconds prints how long the machine is up.
 milliseconds() {
     local up

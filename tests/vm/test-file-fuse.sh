@@ -9,20 +9,14 @@ truncate -s 64M shown/raw.img
 said bedplate store create shown/store.img --size 1G
 said bedplate volume create main/v --size 64M --store main=shown/store.img
 serve --raw raw=shown/raw.img --store main=shown/store.img
-uri() {
-    echo "nbd+unix:///$1?socket=$socket"
-}
 expect_fail 'in use' bedplate serve --nbd "unix:$PWD/second.sock" --raw raw=shown/raw.img
 for export in raw main/v; do
-    said fio --name=x --ioengine=nbd --uri="$(uri $export)" --rw=randwrite --bs=4k --iodepth=16 \
-        --size=32M --verify=crc32c --do_verify=0 --randseed=7 --end_fsync=1
+    said use $export randwrite 0+32M --do_verify=0 --randseed=7 --end_fsync=1
 done
-kill -KILL "$server_pid"
-{ wait "$server_pid" || true; } 2>/dev/null
+kill_server
 serve --raw raw=shown/raw.img --store main=shown/store.img
 for export in raw main/v; do
-    said fio --name=x --ioengine=nbd --uri="$(uri $export)" --rw=randwrite --bs=4k --iodepth=16 \
-        --size=32M --verify=crc32c --verify_only --randseed=7 --verify_fatal=1
+    said use $export randwrite 0+32M --verify_only --randseed=7
 done
 stop
 said bedplate store check shown/store.img --data

@@ -58,6 +58,11 @@ said fstrim /mnt
 after=$(allocated)
 ((before - after > 60 << 20)) || fail "fstrim gave back $((before - after)) bytes of 64 MiB"
 umount /mnt
+exec {descriptor}<>/dev/ublkb0
+expect_fail 'bash has it open, process [0-9]+' bedplate detach 0
+# What has it open for a moment only is waited for.
+sleep 1 &
+exec {descriptor}>&-
 said bedplate detach 0
 [[ ! -e /dev/ublkb0 ]] || fail 'the device is still there'
 expect_fail 'No such device' bedplate detach 0

@@ -20,17 +20,23 @@ chmod 600 store.img
 
 as_unit /tests/bedplate.service /tests/ublk.conf
 serve --store main=store.img
-expect_equal 0000000000200402 "$(awk '$1 == "CapBnd:" { print $2 }' "/proc/$server_pid/status")"
+expect_equal 0000000000280402 "$(awk '$1 == "CapBnd:" { print $2 }' "/proc/$server_pid/status")"
 device=$(bedplate attach main/vm1)
 said mkfs.ext4 -q -F "$device"
 mount "$device" /mnt
 cp /usr/bin/fio /mnt/
 expect_fail 'mounted at /mnt' bedplate detach "$device"
+# Who has it open may be more than the service is.
+sleep 100 7<>"$device" &
+opener=$!
+expect_fail "mounted at /mnt, and 1 more" bedplate detach "$device"
 stop
 serve --store main=store.img
 cmp /usr/bin/fio /mnt/fio
 umount /mnt
 said e2fsck -fn "$device"
+expect_fail "sleep has it open, process $opener;" bedplate detach "$device"
+kill "$opener"
 said bedplate detach "$device"
 stop
 

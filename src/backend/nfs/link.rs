@@ -22,6 +22,7 @@ use super::proto::{self, Call, Credentials, FileHandle, Stable};
 use super::talk::{Ask, Outgoing, Payload, Trouble, first_xid};
 use super::unstable::{Instance, Kept, Unstable};
 use crate::backend::in_flight::{InFlight, Share};
+use crate::backend::retry::Backoff;
 use crate::base::Buf;
 use crate::base::limits::{NETWORK_BYTES_MAX, NFS_CALLS_MAX, NFS_KEPT_BYTES_MAX};
 use crate::env::{self, Instant, Signal, Slot};
@@ -164,6 +165,7 @@ impl Link {
     /// Makes durable what was answered.
     pub(super) async fn commit(&self) -> Result<(), Trouble> {
         let until = env::now() + self.wait;
+        let mut backoff = Backoff::new();
         loop {
             let mark = {
                 let state = self.lock();
@@ -185,7 +187,7 @@ impl Link {
                     Instance::Another => {}
                 },
                 Err(proto::Status::LATER) => {
-                    later(until).await?;
+                    later(&mut backoff, until).await?;
                     continue;
                 }
                 // What the server could not write it may have forgotten.
@@ -368,12 +370,13 @@ impl Waiting {
 }
 
 /// Waits until a server that asked for that is asked again.
-pub(super) async fn later(until: Instant) -> Result<(), Trouble> {
-    if env::now() >= until {
-        return Err(Trouble::Status(proto::Status::LATER));
-    }
-    env::sleep(Duration::from_millis(500)).await;
-    Ok(())
+///
+/// # Errors
+/// At `until`. It was not done, so that is no reason to take no more requests, as silence is.
+pub(super) async fn later(backoff: &mut Backoff, until: Instant) -> Result<(), Trouble> {
+    let left = until.since(env::now());
+    let paused = env::timeout(left, backoff.pause()).await;
+    paused.ok_or(Trouble::Status(proto::Status::LATER))
 }
 
 /// Calls that go before all others, for the lease.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::proto::{Call, Credentials, Inbox, Malformed, Outcome, Refused, Status, parse_reply};
+use crate::backend::retry::Backoff;
 use crate::base::Buf;
 use crate::base::limits::NFS_RECORD_BYTES_MAX;
 use crate::env::{self, Pieces, Ports, Stream};
@@ -14,9 +15,8 @@ use crate::env::{self, Pieces, Ports, Stream};
 /// How long a server may take to take a connection, or to answer a call of these.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often, and how far apart, a call is made that could be done later.
-const LATER_TRIES: u32 = 20;
-const LATER_PAUSE: Duration = Duration::from_millis(500);
+/// How long a call of these is made again that could be done later.
+const LATER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a call came to nothing.
 #[derive(Debug)]
@@ -170,15 +170,16 @@ pub(super) trait Ask {
         payload: Option<Payload>,
         parse: impl Fn(&[u8]) -> Outcome<T>,
     ) -> Result<T, Trouble> {
-        for _ in 0..LATER_TRIES {
+        let until = env::now() + LATER_TIMEOUT;
+        let mut backoff = Backoff::new();
+        loop {
             let results = self.ask(call, payload.clone()).await?;
             match parse(&results)? {
                 Ok(given) => return Ok(given),
-                Err(Status::LATER) => env::sleep(LATER_PAUSE).await,
+                Err(Status::LATER) if env::now() < until => backoff.pause().await,
                 Err(status) => return Err(Trouble::Status(status)),
             }
         }
-        Err(Trouble::Status(Status::LATER))
     }
 }
 

@@ -12,10 +12,12 @@ use std::time::Duration;
 use super::control::{Control, open_queues};
 use super::device::Device;
 use super::error::{UblkError, UblkErrorKind};
-use super::occupants::{device_numbers, is_running, occupants};
+use super::occupants::{device_numbers, is_running, occupants, openers};
 use super::queue::{self, QueueParts};
 use super::uapi::{self, DeviceInfo, Params, feature, state};
-use crate::base::limits::{UBLK_DEPTH, UBLK_DEVICES_MAX, UBLK_DISCARD_BYTES, UBLK_REQUEST_BYTES};
+use crate::base::limits::{
+    TAKEN_PAUSE, TAKEN_TRIES, UBLK_DEPTH, UBLK_DEVICES_MAX, UBLK_DISCARD_BYTES, UBLK_REQUEST_BYTES,
+};
 use crate::env::{self, Either, Handle, Mapping, TaskLock};
 use crate::volume::{Access, Catalog, Lease, Purpose, Volume};
 
@@ -136,12 +138,7 @@ impl Devices {
         if device.is_none() {
             self.check_orphan(&control, number).await?;
         }
-        let used = env::blocking(move || occupants(number)).await;
-        if let Some(first) = used.first() {
-            let remedy = "unmount it, or stop what uses it, first";
-            let kind = UblkErrorKind::InUse;
-            return Err(UblkError::new(kind, what, used_by(first, &used), remedy));
-        }
+        refuse_if_used(number).await?;
         let Some(device) = device else {
             control.stop(number).await?;
             control.delete(number).await?;
@@ -153,6 +150,8 @@ impl Devices {
             let remedy = "stop what uses it first";
             UblkError::new(UblkErrorKind::InUse, &what, error, remedy)
         })?;
+        // Whoever opens it as a file does, as QEMU, is not kept out by that.
+        refuse_if_used(number).await?;
         control.stop(number).await?;
         drop(claim);
         device.left().await;
@@ -411,6 +410,35 @@ fn told(device: &Device) -> Attached {
         queues: info.queues,
         depth: info.depth,
         is_read_only: device.volume().access() == Access::Read,
+    }
+}
+
+/// Demands that nobody uses `/dev/ublkbN`. Who has it open may have it so for a moment only, as
+/// udev has after everybody who could have written to it, and is waited for.
+async fn refuse_if_used(number: u32) -> Result<(), UblkError> {
+    let until = env::now() + TAKEN_PAUSE * TAKEN_TRIES;
+    loop {
+        let used = env::blocking(move || occupants(number)).await;
+        let (open, unseen) = env::blocking(move || openers(number)).await;
+        if used.is_empty() && !open.is_empty() && env::now() < until {
+            env::sleep(TAKEN_PAUSE).await;
+            continue;
+        }
+        let all = [used, open].concat();
+        let Some(first) = all.first() else {
+            if unseen > 0 {
+                tracing::warn!(
+                    processes = unseen,
+                    "not seen whether they have a device open that is detached: that wants \
+                     CAP_SYS_PTRACE"
+                );
+            }
+            return Ok(());
+        };
+        let what = format!("/dev/ublkb{number}");
+        let remedy = "unmount it, or stop what uses it, first";
+        let kind = UblkErrorKind::InUse;
+        return Err(UblkError::new(kind, what, used_by(first, &all), remedy));
     }
 }
 

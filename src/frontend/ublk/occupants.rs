@@ -1,23 +1,17 @@
 //! Who on this machine uses a block device.
 
 use std::fs;
-use std::path::Path;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
 
 /// Who uses `/dev/ublkbN`, as the ends of sentences: what is mounted, swapped to, or stacked on it
 /// or one of its partitions.
 pub(super) fn occupants(number: u32) -> Vec<String> {
-    let name = format!("ublkb{number}");
-    let block = Path::new("/sys/block").join(&name);
-    let mut parts = vec![block.clone()];
-    for entry in fs::read_dir(&block).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(&name) {
-            parts.push(entry.path());
-        }
-    }
-    let read = |path: &Path| fs::read_to_string(path).unwrap_or_default();
+    let name = name_of(number);
     let mounts = read(Path::new("/proc/self/mountinfo"));
     let mut found = Vec::new();
-    for part in &parts {
+    for part in &parts(number) {
         let device = read(&part.join("dev"));
         let places = mount_points(&mounts, device.trim());
         found.extend(places.map(|place| format!("it is mounted at {place}")));
@@ -38,6 +32,73 @@ pub(super) fn occupants(number: u32) -> Vec<String> {
         found.push("it is swapped to".to_owned());
     }
     found
+}
+
+/// Which other processes have `/dev/ublkbN` or one of its partitions open, as [`occupants`] says
+/// it, and how many there are that this one may not look into. What the kernel has opened itself is
+/// not seen.
+pub(super) fn openers(number: u32) -> (Vec<String>, usize) {
+    let devices: Vec<String> = parts(number)
+        .iter()
+        .map(|part| read(&part.join("dev")).trim().to_owned())
+        .collect();
+    let (mut found, mut unseen) = (Vec::new(), 0);
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let id = entry.file_name().to_string_lossy().parse::<u32>();
+        let Some(id) = id.ok().filter(|id| *id != std::process::id()) else {
+            continue;
+        };
+        match has_open(&entry.path(), &devices) {
+            Ok(true) => {
+                let name = read(&entry.path().join("comm"));
+                found.push(format!("{} has it open, process {id}", name.trim()));
+            }
+            Ok(false) => {}
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => unseen += 1,
+            // It has ended.
+            Err(_) => {}
+        }
+    }
+    (found, unseen)
+}
+
+/// Whether the process in a folder of `/proc` has one of these open, as `MAJOR:MINOR`.
+fn has_open(process: &Path, devices: &[String]) -> io::Result<bool> {
+    for entry in fs::read_dir(process.join("fd"))? {
+        let path = entry?.path();
+        // Nothing is asked of other files: that may wait for whatever they are on.
+        if !fs::read_link(&path).is_ok_and(|target| target.to_string_lossy().contains("/dev/")) {
+            continue;
+        }
+        let Ok(file) = fs::metadata(&path) else {
+            continue;
+        };
+        let (major, minor) = (libc::major(file.rdev()), libc::minor(file.rdev()));
+        if file.file_type().is_block_device() && devices.contains(&format!("{major}:{minor}")) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// `/dev/ublkbN` and its partitions, as folders of `/sys`.
+fn parts(number: u32) -> Vec<PathBuf> {
+    let name = name_of(number);
+    let block = Path::new("/sys/block").join(&name);
+    let entries = fs::read_dir(&block).into_iter().flatten().flatten();
+    let partitions: Vec<PathBuf> = entries
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&name))
+        .map(|entry| entry.path())
+        .collect();
+    [vec![block], partitions].concat()
+}
+
+fn name_of(number: u32) -> String {
+    format!("ublkb{number}")
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_default()
 }
 
 /// The numbers of all ublk devices that there are.
