@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, SeekFrom, StatxFlags};
+use rustix::fs::{AtFlags, FileType, OFlags, SeekFrom, StatxFlags};
 use rustix::io::Errno;
 
 use super::{Access, Backend, Geometry, lock};
@@ -52,11 +52,20 @@ impl File {
             }
         };
         let flags = OFlags::CLOEXEC
-            | match access {
-                Access::Read => OFlags::RDONLY,
-                Access::Write => OFlags::RDWR,
+            | match (access, device) {
+                (Access::Read, _) => OFlags::RDONLY,
+                (Access::Write, false) => OFlags::RDWR,
+                (Access::Write, true) => OFlags::RDWR | OFlags::EXCL,
             };
-        let file = rustix::fs::open(path, flags, Mode::empty()).map_err(refused)?;
+        let file = match lock::open(path, flags).await {
+            Err(Errno::BUSY) => {
+                return Err(fail(
+                    &"in use: mounted, or claimed by what uses it",
+                    "stop that first",
+                ));
+            }
+            opened => opened.map_err(refused)?,
+        };
         match lock::lock(&file, access).await {
             Ok(true) => {}
             Ok(false) => return Err(fail(&"in use by another process", "stop that one first")),

@@ -4,9 +4,18 @@
 //! with it however it ends. They are advisory: they hold between servers that ask, which QEMU's
 //! do. A writer locks the whole file exclusively and so excludes readers too, because what they
 //! read would change under them.
+//!
+//! They belong to the node that was opened, and a block device may have several, and others on top
+//! of it and beneath. So whoever writes to one claims it besides (`O_EXCL`, open(2)), as mounting
+//! does: that holds for the device by whatever name, for those stacked on it, and for its
+//! partitions.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use super::Access;
 use crate::base::limits::{TAKEN_PAUSE, TAKEN_TRIES};
@@ -25,6 +34,20 @@ pub(super) async fn lock(file: &OwnedFd, access: Access) -> io::Result<bool> {
         env::sleep(TAKEN_PAUSE).await;
     }
     try_lock(file, access)
+}
+
+/// Opens a file that is there; waits up to two seconds for one that is claimed by somebody else.
+///
+/// # Errors
+/// As open(2); `BUSY` if it is still claimed then.
+pub(super) async fn open(path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    for _ in 1..TAKEN_TRIES {
+        match rustix::fs::open(path, flags, Mode::empty()) {
+            Err(Errno::BUSY) => env::sleep(TAKEN_PAUSE).await,
+            opened => return opened,
+        }
+    }
+    rustix::fs::open(path, flags, Mode::empty())
 }
 
 fn try_lock(file: &OwnedFd, access: Access) -> io::Result<bool> {

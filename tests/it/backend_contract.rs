@@ -1,5 +1,6 @@
 //! What every backend promises, asked of each of them.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use bedplate::backend::{self, Access, Backend, Checked, Faulty, Geometry, Location, Made, Medium};
@@ -58,11 +59,6 @@ fn a_file_in_memory_keeps_the_contract() {
 fn a_block_device_keeps_the_contract() {
     let file = Scratch::new("contract-device", SIZE);
     let Some(device) = LoopDevice::attach(&file.0) else {
-        // Only root on a kernel with loop devices can make one; scripts/test says when it cannot.
-        assert!(
-            std::env::var_os("BEDPLATE_REQUIRE_LOOP").is_none(),
-            "no loop device could be attached"
-        );
         return;
     };
     on_reactor(async move || open(&Location::File(device.0.clone())).await);
@@ -103,6 +99,30 @@ fn a_file_that_is_open_is_not_opened_again() {
             .await
             .expect_err("readers keep a writer out");
         drop((reader, other));
+    })
+    .expect("a ring");
+}
+
+#[test]
+fn a_block_device_that_is_written_is_not_written_by_another_name() {
+    let file = Scratch::new("contract-names", SIZE);
+    let Some(device) = LoopDevice::attach(&file.0) else {
+        return;
+    };
+    let node = Scratch::new("contract-node", SIZE);
+    std::fs::remove_file(&node.0).expect("a place for the node");
+    device.make_node(&node.0);
+    env::block_on(async move {
+        let first = open(&Location::File(device.0.clone())).await;
+        let other = Location::File(node.0.clone());
+        let refused = backend::open(&other, Access::Write)
+            .await
+            .expect_err("it is claimed");
+        assert!(refused.to_string().contains("in use"), "{refused}");
+        drop(first);
+        backend::open(&other, Access::Write)
+            .await
+            .expect("free again");
     })
     .expect("a ring");
 }
@@ -341,10 +361,26 @@ impl LoopDevice {
         let output = std::process::Command::new("losetup")
             .args(["--find", "--show"])
             .arg(file)
-            .output()
-            .ok()?;
-        let name = String::from_utf8(output.stdout).ok()?;
-        output.status.success().then(|| Self(name.trim().into()))
+            .output();
+        let attached = output.ok().filter(|output| output.status.success());
+        // Only root on a kernel with loop devices can make one; scripts/test says when it cannot.
+        assert!(
+            attached.is_some() || std::env::var_os("BEDPLATE_REQUIRE_LOOP").is_none(),
+            "no loop device could be attached"
+        );
+        let name = String::from_utf8(attached?.stdout).ok()?;
+        Some(Self(name.trim().into()))
+    }
+
+    /// Another node of the same device, at `path`.
+    fn make_node(&self, path: &Path) {
+        let device = std::fs::metadata(&self.0).expect("it is there").rdev();
+        let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+        let made = std::process::Command::new("mknod")
+            .arg(path)
+            .args(["b", &major.to_string(), &minor.to_string()])
+            .status();
+        assert!(made.expect("mknod runs").success());
     }
 }
 
