@@ -40,7 +40,7 @@ pub use crew::side_by_side;
 pub use driver::{ask_driver, drive};
 pub use fs::{FileHandle, fallocate, fdatasync, read_at, write_at};
 pub use mapping::Mapping;
-pub use net::{Listener, Pieces, Ports, Socket, Stream, ready};
+pub use net::{Listener, Pieces, Ports, Socket, Stream, corked, ready};
 pub use outskirts::Outskirts;
 pub use reactor::{Handle, Runtime, block_on, this_reactor};
 pub use signal::{Asked, Operator, forbid_core_dumps, raise_descriptor_limit};

@@ -262,6 +262,16 @@ pub async fn ready(socket: &FileHandle, events: i16) -> io::Result<i16> {
     Ok(i16::try_from(events).expect("the kernel gives such events"))
 }
 
+/// Does `work`, by which a library sends what it has in small pieces, so that the pieces leave
+/// together (TCP_CORK, tcp(7)).
+pub fn corked<T>(socket: &FileHandle, work: impl FnOnce() -> T) -> T {
+    // Where this is not to be had, on a socket that is lost, the pieces leave one by one.
+    let _ = sockopt::set_tcp_cork(socket, true);
+    let done = work();
+    let _ = sockopt::set_tcp_cork(socket, false);
+    done
+}
+
 async fn receive(socket: &FileHandle, mut buf: Buf, from: usize) -> (io::Result<usize>, Buf) {
     let room = &mut buf[from..];
     let length = u32::try_from(room.len()).expect("a buffer is smaller than 4 GiB");

@@ -19,7 +19,7 @@ use super::library::{
 };
 use super::operation::{Command, Direction, Operation, Outcome};
 use super::scsi::Sense;
-use crate::env::FileHandle;
+use crate::env::{self, FileHandle};
 
 /// How long saying goodbye may take, in seconds.
 const GOODBYE_SECONDS: c_int = 3;
@@ -178,8 +178,13 @@ impl Context {
     /// Has libiscsi read and write what it can, after `events` of `poll(2)`. Callbacks happen in
     /// here.
     pub(super) fn service(&mut self, events: i16) -> Result<(), Gone> {
-        // SAFETY: the context is there.
-        let served = unsafe { (self.functions.iscsi_service)(self.pointer, events.into()) };
+        let socket = self.socket.clone().ok_or(Gone)?;
+        // It sends the head and the data of each PDU by themselves, and 256 KiB are 32 of them
+        // where the target wants the usual 8 KiB: it would be woken 60 times.
+        let served = env::corked(&socket, || {
+            // SAFETY: the context is there.
+            unsafe { (self.functions.iscsi_service)(self.pointer, events.into()) }
+        });
         if served < 0 {
             self.note_error();
             return Err(Gone);
