@@ -28,6 +28,13 @@ impl Instant {
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
+
+    /// The first multiple of `step`, counted from when the clock was zero, that is not before this.
+    #[must_use]
+    pub fn round_up(self, step: Duration) -> Self {
+        let step = u64::try_from(step.as_nanos()).expect("a step, not an age");
+        Self(self.0.next_multiple_of(step))
+    }
 }
 
 impl Add<Duration> for Instant {
