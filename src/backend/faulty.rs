@@ -215,7 +215,7 @@ impl Backend for Faulty {
         Geometry {
             size: self.size,
             block: self.block,
-            preferred_block: 4096,
+            preferred_block: self.block,
             fast_zeroes: true,
         }
     }

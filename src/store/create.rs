@@ -112,7 +112,10 @@ fn shape(backend: &Checked, creation: Creation<'_>) -> Result<Shape, StoreError>
         ));
     }
     let exponent = |power: u64| u8::try_from(power.ilog2()).expect("below 64");
-    let block = geometry.block.clamp(512, 4096);
+    // File systems do direct writes that begin or end inside one of their own blocks one after the
+    // other wherever space is not allocated yet: a sparse file takes half as many. And disks with
+    // sectors of 4096 bytes that show 512 read before they write.
+    let block = geometry.preferred_block.clamp(512, 4096);
     Shape::new(size, exponent(u64::from(segment)), exponent(block))
         .map_err(|Malformed(why)| StoreError::Invalid(why.to_owned()))
 }
