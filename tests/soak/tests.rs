@@ -205,8 +205,11 @@ fn a_bitmap_that_misses_a_block_is_caught_by_what_it_tells() {
     };
     let kind = Kindof::Store(|tuning| tuning.sabotage = Some(Sabotage::ForgetGhosts));
     let mut worlds = (1..=40 * WORLDS).filter(fits);
-    let found = worlds.find_map(|seed| report::run(seed, kind).violation.map(|why| (seed, why)));
+    // In some worlds something else is noticed first, as that there is no space in such a store.
+    let found = worlds.find_map(|seed| {
+        let why = report::run(seed, kind).violation?;
+        why.contains("bitmap").then_some((seed, why))
+    });
     let (seed, why) = found.expect("it was not caught");
     println!("seed {seed}: {why}");
-    assert!(why.contains("bitmap"), "seed {seed}: {why}");
 }
