@@ -30,7 +30,14 @@ has() {
 # need COMMAND=PACKAGE... installs the packages of the commands that are missing; without root it
 # prints what to type, and ends.
 need() {
+    install_missing "$@"
+    # Installing some may have removed others that had come from another release.
+    [[ $* == no-command=* ]] || install_missing "$@"
+}
+
+install_missing() {
     local pair packages=() log
+    hash -r
     for pair in "$@"; do
         has "${pair%%=*}" || [[ " ${packages[*]} " == *" ${pair#*=} "* ]] ||
             packages+=("${pair#*=}")
