@@ -18,7 +18,7 @@ use std::time::Duration;
 use super::crew::Crew;
 use super::executor::{Executor, Inbox};
 use super::ring::{Keep, Operation, Ring};
-use super::timer::Timers;
+use super::timer::{Instant, Timers};
 use super::wait::Signal;
 use super::{Core, Outside, enter};
 use crate::base::Buf;
@@ -248,19 +248,23 @@ impl Reactor {
     /// Submits what the tasks have asked for, waits for something to do, and makes it ready.
     fn wait_for_work(&self, spin: &mut Spin) {
         let core = &self.core;
-        let wait = self.time_to_wait();
+        let mut before = core.now();
+        let wait = self.time_to_wait(before);
         let found = match wait {
             Some(Duration::ZERO) => true,
             _ if spin.worth_it() && !core.machine().ring.waits_for_storage() => {
-                let found = self.look_for_work(wait);
+                let found = self.look_for_work(before, wait);
                 spin.looked(found);
+                before = core.now();
                 found
             }
             _ => false,
         };
-        let limit = if found { Some(Duration::ZERO) } else { wait };
-        self.sleep(limit, spin);
+        let slept = self.enter_kernel(if found { Some(Duration::ZERO) } else { wait });
         let now = core.now();
+        if slept {
+            spin.slept(now - before);
+        }
         core.turn_began.set(now);
         core.wake_due(now);
         for parcel in core.executor.inbox().take() {
@@ -282,36 +286,34 @@ impl Reactor {
     }
 
     /// How long the ring may wait for completions; `None` for as long as it takes.
-    fn time_to_wait(&self) -> Option<Duration> {
+    fn time_to_wait(&self, now: Instant) -> Option<Duration> {
         let core = &self.core;
         if core.executor.has_ready() || core.executor.inbox().has_parcels() {
             return Some(Duration::ZERO);
         }
         let next = core.timers.borrow().next()?;
-        Some(next - core.now())
+        Some(next - now)
     }
 
-    /// Submits, and enters the kernel for `limit`, asleep for other threads if that is not zero.
-    fn sleep(&self, limit: Option<Duration>, spin: &mut Spin) {
+    /// Submits, and enters the kernel for `limit`, asleep for other threads if that is not zero
+    /// and nobody has anything for this one; whether it was.
+    fn enter_kernel(&self, limit: Option<Duration>) -> bool {
         let ring = &self.core.machine().ring;
         let inbox = self.core.executor.inbox();
         let asleep = limit != Some(Duration::ZERO) && inbox.fall_asleep();
         let limit = if asleep { limit } else { Some(Duration::ZERO) };
-        let before = self.core.now();
         ring.turn(limit).expect("the ring works while it is open");
         inbox.wake_up();
-        if asleep {
-            spin.slept(self.core.now() - before);
-        }
+        asleep
     }
 
     /// Looks for completions and parcels, for [`SPIN`] at most; whether there are any.
-    fn look_for_work(&self, wait: Option<Duration>) -> bool {
+    fn look_for_work(&self, now: Instant, wait: Option<Duration>) -> bool {
         let core = &self.core;
         let ring = &core.machine().ring;
         ring.turn(Some(Duration::ZERO))
             .expect("the ring works while it is open");
-        let deadline = core.now() + wait.unwrap_or(SPIN).min(SPIN);
+        let deadline = now + wait.unwrap_or(SPIN).min(SPIN);
         loop {
             for _ in 0..64 {
                 let found = core.executor.has_ready()

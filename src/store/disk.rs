@@ -305,7 +305,7 @@ impl Disk {
     /// Waits, while space is short, so long that garbage collection can keep up.
     async fn keep_pace(&self, blocks: &[Option<Payload>]) {
         let new = blocks.iter().flatten().filter(|one| one.known.is_none());
-        let hold = self.shell.core().hold_back(env::now(), new.count());
+        let hold = self.shell.core().hold_back(env::turn_began(), new.count());
         if !hold.is_zero() {
             Box::pin(env::sleep(hold)).await;
         }
