@@ -94,7 +94,7 @@ impl Nfs {
         };
         let has_lease = lease.is_some();
         let of = (address, place.credentials());
-        let link = Link::new(of, file, place.wait(), lease);
+        let link = Link::new(of, file, place.timeout, lease);
         env::spawn(Arc::clone(&link).run(talk));
         if has_lease {
             env::spawn(keep_lease(Arc::clone(&link)));
@@ -109,7 +109,7 @@ impl Nfs {
     }
 
     async fn write_parts(&self, offset: u64, data: Payload) -> Result<()> {
-        let until = env::now() + self.link.wait;
+        let until = env::now() + self.link.timeout;
         let starts: Vec<usize> = (0..data.len()).step_by(self.write_bytes_max).collect();
         for starts in starts.chunks(PARTS) {
             let parts = starts.iter().map(|start| {
@@ -146,7 +146,7 @@ impl Nfs {
     }
 
     async fn read_parts(&self, at: Extent, mut buf: Buf) -> Result<Buf> {
-        let until = env::now() + self.link.wait;
+        let until = env::now() + self.link.timeout;
         if buf.len() <= self.read_bytes_max {
             return self.read_part(at.offset(), buf, until).await;
         }
@@ -211,7 +211,7 @@ impl Nfs {
         while offset < until_end {
             let step = (PARTS * zeroes.len()) as u64;
             let end = until_end.min(offset + step);
-            let until = env::now() + self.link.wait;
+            let until = env::now() + self.link.timeout;
             let starts = (offset..end).step_by(zeroes.len());
             let parts = starts.map(|start| {
                 let bytes = zeroes.len().min(Extent::between(start, end).len());

@@ -1,14 +1,15 @@
 //! An image in a Ceph cluster, through librbd.
 //!
 //! librbd has threads of its own. Requests are handed to it from the reactors, which never wait
-//! for it, and their ends come back from its threads. While the cluster does not answer requests
-//! wait, as on a slow disk. A request that has timed out (`rados_osd_op_timeout` in Ceph's
-//! configuration, without end as it comes) may still be done later; so before such an error is
-//! told, the cluster is made to take nothing more from this server.
+//! for it, and their ends come back from its threads. Librados tries again whatever can be tried
+//! again, on new connections and other OSDs, without end; how long a request waits for that is for
+//! us to say. One that changes something and has not ended in time may still be done later; so
+//! before its error is told, the cluster is made to take nothing more from this server.
 
 mod cluster;
 mod image;
 mod library;
+mod lock_watch;
 mod operation;
 mod place;
 
@@ -29,6 +30,7 @@ use crate::env;
 use cluster::{Cluster, c_string, check};
 use image::Image;
 use library::{Completion, Functions, ImagePtr, ZEROES_THICK};
+use lock_watch::LockWatch;
 use operation::operate;
 
 pub use place::RbdPlace;
@@ -43,10 +45,11 @@ const OWNER_SILENCE: Duration = Duration::from_secs(5);
 const TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How often a request that takes long has the lock looked for, and how often it must be missed in
-/// a row. While a connection is made anew the lock may seem lost for a moment.
+/// How often a request that takes long has the lock looked for.
 const LOCK_LOOK: Duration = Duration::from_secs(1);
-const LOCK_MISSES: u32 = 3;
+
+/// Calls for the state of ranges that are under way at once.
+const STATUS_CALLS_MAX: usize = 4;
 
 /// What librbd is asked about at once where the state of a range is wanted, in bytes: some
 /// thousand objects.
@@ -61,7 +64,12 @@ pub struct Rbd {
     image: Arc<Image>,
     access: Access,
     size: u64,
+    timeout: Duration,
+    lock: Arc<LockWatch>,
     in_flight: Arc<InFlight>,
+    /// Each with a thread.
+    status_calls: Arc<InFlight>,
+    fences: Arc<InFlight>,
 }
 
 impl Rbd {
@@ -101,7 +109,11 @@ impl Rbd {
             image,
             access,
             size,
+            timeout: place.timeout,
+            lock: Arc::default(),
             in_flight: InFlight::new(NETWORK_BYTES_MAX),
+            status_calls: InFlight::new(STATUS_CALLS_MAX),
+            fences: InFlight::new(1),
         })
     }
 
@@ -136,34 +148,43 @@ impl Rbd {
             let errno = libc::ENXIO;
             return Err(Error::Failed(Fault { during, errno }));
         }
-        let share = self.in_flight.share(buf.len()).await;
-        let operation = operate(&self.image, share, buf, start);
-        let errno = match self.unless_lost(operation).await {
-            None => libc::ESHUTDOWN,
-            Some((result, buf)) => match usize::try_from(result) {
+        let operation = async {
+            let share = self.in_flight.share(buf.len()).await;
+            operate(&self.image, share, buf, start).await
+        };
+        let errno = match self.in_time(operation).await {
+            Err(errno) => errno,
+            Ok((result, buf)) => match usize::try_from(result) {
                 Ok(count) => return Ok((count, buf)),
                 Err(_) => i32::try_from(-result).unwrap_or(libc::EIO),
             },
         };
-        if errno == libc::ETIMEDOUT {
+        // A read that is done later harms nobody.
+        if errno == libc::ETIMEDOUT && during != "read" {
             self.fence().await;
         }
         Err(self.failed(&Fault { during, errno }))
     }
 
-    /// Waits for `operation`, unless the lock is lost: whoever takes it from us has the cluster
-    /// take nothing more from us first, and then librbd keeps what waits for the lock without end.
-    async fn unless_lost<T>(&self, operation: impl Future<Output = T>) -> Option<T> {
+    /// Waits for `operation`, as long as requests may wait, and as long as the lock is ours. What
+    /// has not ended by then goes on without us.
+    ///
+    /// # Errors
+    /// The number of the error.
+    async fn in_time<T>(&self, operation: impl Future<Output = T>) -> std::result::Result<T, i32> {
         let mut operation = std::pin::pin!(operation);
-        let mut misses = 0;
+        let until = env::now() + self.timeout;
         loop {
-            if let Some(done) = env::timeout(LOCK_LOOK, operation.as_mut()).await {
-                return Some(done);
+            let left = until.since(env::now());
+            if let Some(done) = env::timeout(left.min(LOCK_LOOK), operation.as_mut()).await {
+                return Ok(done);
             }
-            let is_there = self.access == Access::Read || self.image.has_lock();
-            misses = if is_there { 0 } else { misses + 1 };
-            if misses == LOCK_MISSES {
-                return None;
+            let is_lost = self.access == Access::Write && self.lock.is_lost(&self.image);
+            if is_lost || self.image.cluster().is_fenced() {
+                return Err(libc::ESHUTDOWN);
+            }
+            if env::now() >= until {
+                return Err(libc::ETIMEDOUT);
             }
         }
     }
@@ -181,14 +202,10 @@ impl Rbd {
 
     /// Makes sure that what has timed out is not done later.
     async fn fence(&self) {
+        let _one = self.fences.share(1).await;
         let cluster = Arc::clone(self.image.cluster());
-        let fenced = env::blocking(move || match cluster.is_fenced() {
-            true => Ok(()),
-            false => cluster.fence(),
-        });
-        match fenced.await {
-            Ok(()) => tracing::error!("requests have timed out; the cluster takes no more of them"),
-            Err(error) => tracing::error!(%error, "requests have timed out, and may be done later"),
+        if !cluster.is_fenced() {
+            env::aside(move || cluster.fence()).await;
         }
     }
 }
@@ -265,7 +282,20 @@ impl Backend for Rbd {
     async fn status(&self, at: Extent, runs_max: usize) -> Result<Vec<StatusRun>> {
         let at = Extent::between(at.offset(), at.end().min(at.offset() + STATUS_BYTES_MAX));
         let image = Arc::clone(&self.image);
-        let found = env::blocking(move || image.extents(at)).await;
+        let found = self.in_time(async {
+            let share = self.status_calls.share(1).await;
+            let look = move || {
+                let found = image.extents(at);
+                drop(share);
+                found
+            };
+            env::aside(look).await
+        });
+        let failed = |errno| {
+            let during = "status";
+            Error::Failed(Fault { during, errno })
+        };
+        let found = found.await.map_err(failed)?;
         let found = found.map_err(|error| Error::Failed(Fault::new("status", &error)))?;
         Ok(runs(at, &found, runs_max))
     }
@@ -397,7 +427,7 @@ async fn acquire(
     image: &Arc<Image>,
 ) -> std::result::Result<io::Result<()>, OpenError> {
     let of = Arc::clone(image);
-    let mut acquiring = std::pin::pin!(env::blocking(move || of.lock()));
+    let mut acquiring = std::pin::pin!(env::aside(move || of.lock()));
     if let Some(locked) = env::timeout(OWNER_SILENCE, acquiring.as_mut()).await {
         return Ok(locked);
     }
@@ -410,13 +440,13 @@ async fn acquire(
     waited.ok_or_else(|| silent(place))
 }
 
-/// Does `work` on a thread that may block, and gives up waiting for it in the end. What is then
+/// Does `work` on a thread of its own, and gives up waiting for it in the end. What is then
 /// still opened is closed again when it is.
 async fn in_time<T: Send + 'static>(
     place: &RbdPlace,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> std::result::Result<T, OpenError> {
-    let done = env::timeout(OPEN_TIMEOUT, env::blocking(work)).await;
+    let done = env::timeout(OPEN_TIMEOUT, env::aside(work)).await;
     done.ok_or_else(|| silent(place))
 }
 

@@ -2,12 +2,14 @@
 //!
 //! One policy for all of it:
 //!
-//! - **What the guest sees** is a slow disk. Its requests wait, [`NETWORK_TIMEOUT`] if the place
-//!   says nothing else, and then fail.
+//! - **What the guest sees** is a slow disk. Its requests wait for the `timeout` of the place,
+//!   [`NETWORK_TIMEOUT`] if it names none, and then fail.
 //! - **What is tried again** is whatever the storage said it has not done (busy, not ready, a unit
 //!   attention), and whatever was under way when a connection was lost. The latter may have been
 //!   done, and doing it again is right as long as the old copy cannot be done later: a new
-//!   connection is used only once the storage has ended what came by the old one.
+//!   connection is used only once the storage has ended what came by the old one. On Ceph librados
+//!   does that (its OSDs know requests by number, and do none of them twice); how long it may go
+//!   on, and what follows, is as everywhere.
 //! - **When** is after a pause that doubles from try to try, up to a bound, and is never the same
 //!   for two servers, which else would come all at once to storage that has just come back.
 //! - **What is unknown** is a write that has not been answered in time. It may still be done. So

@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::iscsi::IscsiPlace;
 use super::nfs::NfsPlace;
 use super::rbd::RbdPlace;
+use crate::base::limits::{NETWORK_TIMEOUT, NETWORK_TIMEOUT_MAX};
 use crate::base::{OpenError, size};
 
 /// Where a backend is.
@@ -106,6 +108,28 @@ impl Options<'_> {
         Some(self.0.swap_remove(at).1.to_owned())
     }
 
+    /// Takes out `timeout`: how long requests wait for storage that does not answer.
+    ///
+    /// # Errors
+    /// That it is none.
+    pub(super) fn take_timeout(&mut self) -> Result<Duration, String> {
+        let Some(text) = self.take("timeout") else {
+            return Ok(NETWORK_TIMEOUT);
+        };
+        let most = NETWORK_TIMEOUT_MAX.as_secs();
+        match text.parse() {
+            Ok(seconds) if (1..=most).contains(&seconds) => Ok(Duration::from_secs(seconds)),
+            _ => Err(format!(
+                "'timeout' is a number of seconds from 1 to {most}, not '{text}'"
+            )),
+        }
+    }
+
+    /// How `timeout` is written, unless it is what holds without.
+    pub(super) fn shown_timeout(timeout: Duration) -> Option<String> {
+        (timeout != NETWORK_TIMEOUT).then(|| timeout.as_secs().to_string())
+    }
+
     /// Makes sure that nothing is left.
     ///
     /// # Errors
@@ -152,6 +176,21 @@ mod tests {
         ] {
             let location = Location::parse(url).expect(url);
             assert_eq!(location.to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn all_storage_over_a_network_has_a_timeout() {
+        for place in ["rbd:vms/main", "nfs://nas/vms/main", "iscsi://a/iqn.x/1"] {
+            let parse = |seconds| Location::parse(&format!("{place}?timeout={seconds}"));
+            for seconds in ["1", "30", "86400"] {
+                let shown = parse(seconds).expect("a timeout").to_string();
+                assert_eq!(shown, format!("{place}?timeout={seconds}"));
+            }
+            assert_eq!(parse("120").expect("a timeout").to_string(), place);
+            for seconds in ["0", "86401", "-1", "1s", "1.5"] {
+                assert!(parse(seconds).is_err(), "{place} {seconds}");
+            }
         }
     }
 

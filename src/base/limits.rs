@@ -134,6 +134,9 @@ pub const NFS_RECORD_BYTES_MAX: usize = NFS_TRANSFER_BYTES_MAX + 4 * KIB;
 /// said: what open-iscsi waits for a session to come back. Then it fails.
 pub const NETWORK_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// The longest such wait that people may ask for: a day.
+pub const NETWORK_TIMEOUT_MAX: Duration = Duration::from_secs(86_400);
+
 /// How long what a store writes waits for a backend that has no space left, so that somebody can
 /// make room. Meanwhile its clients wait, as with a slow disk. Then the store stops.
 pub const SPACE_TIMEOUT: Duration = Duration::from_secs(120);

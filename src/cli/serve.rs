@@ -68,8 +68,8 @@ Config file (TOML); what the command line says is added, and wins:
 
 Backend URLs:
   PATH, file:PATH                             a file or a block device
-  rbd:POOL[/NAMESPACE]/IMAGE[?conf=FILE&id=USER]
-  nfs://HOST[:PORT]/EXPORT/PATH[?mountport=N&uid=N&gid=N&wait=SECONDS]
+  rbd:POOL[/NAMESPACE]/IMAGE[?conf=FILE&id=USER&timeout=SECONDS]
+  nfs://HOST[:PORT]/EXPORT/PATH[?mountport=N&uid=N&gid=N&timeout=SECONDS]
   iscsi://[USER@]HOST[:PORT]/IQN/LUN[?OPTIONS]
   mem:SIZE, null:SIZE                         gone when the server ends; zeroes, for measuring
 

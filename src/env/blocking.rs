@@ -28,6 +28,27 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
     slot.take().await
 }
 
+/// Runs `work`, which may take as long as a storage server likes, on a thread of its own and gives
+/// its result. For rare calls, whose number the caller bounds: [`blocking`] has few threads, and
+/// such work would keep them from all others.
+pub async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let slot = Arc::new(Slot::new());
+    let give = Arc::clone(&slot);
+    let job: Arc<Mutex<Option<Job>>> = Arc::default();
+    *lock(&job) = Some(Box::new(move || give.put(work())));
+    let run = {
+        let job = Arc::clone(&job);
+        move || lock(&job).take().into_iter().for_each(|job| job())
+    };
+    let thread = std::thread::Builder::new().name("aside".to_owned());
+    if thread.spawn(run).is_err()
+        && let Some(job) = lock(&job).take()
+    {
+        pool().push(job);
+    }
+    slot.take().await
+}
+
 /// Runs `work`, which nobody waits for but the [end](detached_done) of the process, on a thread of
 /// its own. For what ends something that is used no more and may take long, such as saying goodbye
 /// to a storage server.

@@ -35,7 +35,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 pub use address::Address;
-pub use blocking::{blocking, detached, detached_done};
+pub use blocking::{aside, blocking, detached, detached_done};
 pub use crew::side_by_side;
 pub use driver::{ask_driver, drive};
 pub use fs::{FileHandle, fallocate, fdatasync, read_at, write_at};

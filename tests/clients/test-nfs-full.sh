@@ -14,7 +14,7 @@ mkdir -p "$small"
 trap '[[ -z $server_pid ]] || stop; nfs kill "$folder"; umount "$small"' EXIT
 mount -t tmpfs -o size=16m none "$small"
 nfs start "$folder" 29300
-disk="nfs://127.0.0.1:29300/export/raw?mountport=29301&wait=5"
+disk="nfs://127.0.0.1:29300/export/raw?mountport=29301&timeout=5"
 truncate -s 64M "$small/raw"
 serve --raw "raw=$disk"
 qemu-io -f raw -c 'write -P 1 0 8M' -c flush "$(uri raw)" | (! grep -i fail)

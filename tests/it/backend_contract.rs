@@ -131,10 +131,22 @@ fn on_reactor(open: impl AsyncFnOnce() -> Checked + 'static) {
     env::block_on(async move { keeps_the_contract(&open().await).await }).expect("a ring");
 }
 
-async fn open(location: &Location) -> Checked {
+/// Opens it to be written.
+pub(crate) async fn open(location: &Location) -> Checked {
     backend::open(location, Access::Write)
         .await
         .unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// A block full of `byte`.
+pub(crate) fn block(byte: u8) -> Buf {
+    Buf::from(&[byte; 4096][..])
+}
+
+/// The first byte of the block at `offset`.
+pub(crate) async fn first_byte(disk: &Checked, offset: u64) -> u8 {
+    let at = Extent::between(offset, offset + 4096);
+    disk.read(at, Buf::new(4096)).await.expect("a read")[0]
 }
 
 /// The contract of [`Backend`], clause by clause, on a disk that is all zero.

@@ -6,11 +6,11 @@ use std::process::Command;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bedplate::backend::{self, Access, Backend, Checked, Location};
-use bedplate::base::{Buf, Error, Extent};
+use bedplate::backend::{self, Access, Backend, Location};
+use bedplate::base::Error;
 use bedplate::env;
 
-use crate::backend_contract::keeps_the_contract;
+use crate::backend_contract::{block, first_byte, keeps_the_contract, open};
 
 /// A target of a test's own, which goes with it.
 struct Target {
@@ -61,20 +61,6 @@ impl Drop for Target {
         self.script(&["kill"], &[]);
         let _ = std::fs::remove_dir_all(&self.folder);
     }
-}
-
-async fn open(place: &Location) -> Checked {
-    let opened = backend::open(place, Access::Write).await;
-    opened.unwrap_or_else(|error| panic!("{error}"))
-}
-
-fn block(byte: u8) -> Buf {
-    Buf::from(&[byte; 4096][..])
-}
-
-async fn first_byte(disk: &Checked, offset: u64) -> u8 {
-    let at = Extent::between(offset, offset + 4096);
-    disk.read(at, Buf::new(4096)).await.expect("a read")[0]
 }
 
 #[test]

@@ -236,7 +236,7 @@ fn a_server_that_only_puts_off_is_an_error_in_the_end_and_is_not_pressed() {
     const WAIT: Duration = Duration::from_secs(5);
     let server = Server::start("nfs-never", 29_040);
     let hesitant = Hesitant::before(server.port);
-    let place = server.location_at(hesitant.port, "never", "&wait=5");
+    let place = server.location_at(hesitant.port, "never", "&timeout=5");
     env::block_on(async move {
         backend::make(&place, Some(SIZE)).await.expect("it is made");
         let disk = backend::open(&place, Access::Write).await;

@@ -2,11 +2,14 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::rc::Rc;
+use std::time::Duration;
 
-use bedplate::backend::Location;
+use bedplate::backend::{self, Backend, Location};
+use bedplate::base::{Buf, Error, Extent};
 use bedplate::env;
 
-use crate::backend_contract::is_made_grown_and_taken_away;
+use crate::backend_contract::{block, first_byte, is_made_grown_and_taken_away, open};
 
 /// A cluster of this test's own, which goes with it.
 struct Cluster(PathBuf);
@@ -14,7 +17,8 @@ struct Cluster(PathBuf);
 impl Cluster {
     fn start(port: u16) -> Self {
         // Sockets have short paths, and a cluster has some in its folder.
-        let cluster = Self(std::env::temp_dir().join(format!("bp-ceph-{}", std::process::id())));
+        let name = format!("bp-ceph-{port}-{}", std::process::id());
+        let cluster = Self(std::env::temp_dir().join(name));
         cluster.script(&["start"], &[&port.to_string()]);
         cluster
     }
@@ -31,9 +35,10 @@ impl Cluster {
         assert!(done.status.success(), "scripts/ceph {command:?}: {said}");
     }
 
-    fn location(&self, image: &str) -> Location {
+    /// The place of an image, with what is to follow in its URL.
+    fn location(&self, image: &str, options: &str) -> Location {
         let conf = self.0.join("ceph.conf").display().to_string();
-        Location::parse(&format!("rbd:rbd/{image}?conf={conf}")).expect("a place")
+        Location::parse(&format!("rbd:rbd/{image}?conf={conf}{options}")).expect("a place")
     }
 }
 
@@ -48,9 +53,43 @@ impl Drop for Cluster {
 #[test]
 fn an_image_keeps_the_contract_and_grows() {
     let cluster = Cluster::start(27_000);
-    let place = cluster.location("contract");
+    let place = cluster.location("contract", "");
     env::block_on(async move {
         is_made_grown_and_taken_away(&place, "no such image").await;
+    })
+    .expect("a ring");
+    drop(cluster);
+}
+
+#[test]
+fn requests_fail_when_their_time_is_up_and_are_not_done_later() {
+    let cluster = Rc::new(Cluster::start(27_040));
+    let place = cluster.location("slow", "&timeout=2");
+    let handle = Rc::clone(&cluster);
+    env::block_on(async move {
+        backend::make(&place, Some(64 << 20)).await.expect("made");
+        let disk = open(&place).await;
+        disk.write(0, block(1)).await.expect("a write");
+        handle.script(&["signal"], &["osd", "STOP"]);
+        // Reads that fail leave the disk as it is.
+        let read = disk.read(Extent::between(0, 4096), Buf::new(4096)).await;
+        assert!(matches!(read, Err(Error::Failed(_))), "{read:?}");
+        handle.script(&["signal"], &["osd", "CONT"]);
+        disk.write(0, block(2)).await.expect("the OSD is back");
+        handle.script(&["signal"], &["osd", "STOP"]);
+        let written = disk.write(4096, block(3)).await;
+        assert!(matches!(written, Err(Error::Unknown(_))), "{written:?}");
+        handle.script(&["signal"], &["osd", "CONT"]);
+        let written = disk.write(4096, block(4)).await;
+        assert!(matches!(written, Err(Error::Failed(_))), "{written:?}");
+        drop(disk);
+        // What was on its way may have been done until the image is open again, and not after.
+        let disk = open(&place).await;
+        assert_eq!(first_byte(&disk, 0).await, 2);
+        assert!([0, 3].contains(&first_byte(&disk, 4096).await));
+        disk.write(4096, block(5)).await.expect("a write");
+        env::sleep(Duration::from_secs(1)).await;
+        assert_eq!(first_byte(&disk, 4096).await, 5);
     })
     .expect("a ring");
     drop(cluster);

@@ -5,13 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::backend::url::{Options, split_options};
-use crate::base::limits::NETWORK_TIMEOUT;
 
 /// The port of targets that name none (RFC 7143).
 const PORT: u16 = 3260;
-
-/// The longest wait for a target that people may ask for, in seconds: a day.
-const TIMEOUT_SECONDS_MAX: u64 = 86_400;
 
 /// LUNs that are written as one number (SAM, flat space addressing).
 const LUN_MAX: u16 = 0x3fff;
@@ -93,9 +89,7 @@ impl IscsiPlace {
                 "crc32c",
                 "none",
             )?,
-            timeout: options
-                .take("timeout")
-                .map_or(Ok(NETWORK_TIMEOUT), |text| seconds(&text))?,
+            timeout: options.take_timeout()?,
             unfenced: choice("fence", options.take("fence"), "none", "reservation")?,
         };
         options.end()?;
@@ -154,17 +148,6 @@ fn split_port(portal: &str) -> Result<(String, u16), String> {
     Ok((host.to_owned(), port))
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
-    match text.parse() {
-        Ok(seconds) if (1..=TIMEOUT_SECONDS_MAX).contains(&seconds) => {
-            Ok(Duration::from_secs(seconds))
-        }
-        _ => Err(format!(
-            "'timeout' is a number of seconds from 1 to {TIMEOUT_SECONDS_MAX}, not '{text}'"
-        )),
-    }
-}
-
 impl fmt::Display for IscsiPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("iscsi://")?;
@@ -178,17 +161,14 @@ impl fmt::Display for IscsiPlace {
         write!(f, "/{}/{}", self.target, self.lun)?;
         let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
         let (secret, target_secret) = (path(&self.secret_file), path(&self.target_secret_file));
-        let timeout = self.timeout.as_secs().to_string();
+        let timeout = Options::shown_timeout(self.timeout);
         let options = [
             ("initiator", self.initiator.as_deref()),
             ("secret-file", secret.as_deref()),
             ("target-user", self.target_user.as_deref()),
             ("target-secret-file", target_secret.as_deref()),
             ("header-digest", self.header_digest.then_some("crc32c")),
-            (
-                "timeout",
-                (self.timeout != NETWORK_TIMEOUT).then_some(timeout.as_str()),
-            ),
+            ("timeout", timeout.as_deref()),
             ("fence", self.unfenced.then_some("none")),
         ];
         Options::show(&options, f)
@@ -241,8 +221,6 @@ mod tests {
             "//san/iqn.x/1?secret-file=s",
             "//san/iqn.x/1?target-user=a&target-secret-file=s",
             "//vms@san/iqn.x/1?secret-file=s&target-user=a",
-            "//san/iqn.x/1?timeout=0",
-            "//san/iqn.x/1?timeout=86401",
             "//san/iqn.x/1?header-digest=md5",
             "//san/iqn.x/1?fence=maybe",
             "//san/iqn.x/1?pool=x",

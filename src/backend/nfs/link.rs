@@ -34,7 +34,7 @@ pub(super) struct Link {
     pub(super) who: Credentials,
     pub(super) file: FileHandle,
     /// How long a call may wait.
-    pub(super) wait: Duration,
+    pub(super) timeout: Duration,
     state: Mutex<State>,
     changed: Signal,
     in_flight: Arc<InFlight>,
@@ -95,14 +95,14 @@ impl Link {
     pub(super) fn new(
         (to, who): (SocketAddr, Credentials),
         file: FileHandle,
-        wait: Duration,
+        timeout: Duration,
         lease: Option<Held>,
     ) -> Arc<Self> {
         Arc::new(Self {
             to,
             who,
             file,
-            wait,
+            timeout,
             state: Mutex::new(State {
                 end: None,
                 urgent: VecDeque::new(),
@@ -164,7 +164,7 @@ impl Link {
 
     /// Makes durable what was answered.
     pub(super) async fn commit(&self) -> Result<(), Trouble> {
-        let until = env::now() + self.wait;
+        let until = env::now() + self.timeout;
         let mut backoff = Backoff::new();
         loop {
             let mark = {

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use super::proto::Credentials;
 use crate::backend::url::{Options, split_options};
-use crate::base::limits::NETWORK_TIMEOUT;
 
-/// `//HOST[:PORT]/EXPORT/PATH[?mountport=N&uid=N&gid=N&wait=SECONDS]`: a file on an NFS server.
+/// `//HOST[:PORT]/EXPORT/PATH[?mountport=N&uid=N&gid=N&timeout=SECONDS]`: a file on an NFS server.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NfsPlace {
     /// The server, a name or a number.
@@ -22,15 +21,12 @@ pub struct NfsPlace {
     pub uid: Option<u32>,
     /// The group that the server is told; the one of this process without.
     pub gid: Option<u32>,
-    /// How long requests wait for a server that does not answer, in seconds.
-    pub wait: Option<u32>,
+    /// How long requests wait for a server that does not answer.
+    pub timeout: Duration,
 }
 
 /// The usual port of NFS.
 const NFS_PORT: u16 = 2049;
-
-/// The least that makes sense: a server that is started again takes that long.
-const WAIT_SECONDS_MIN: u32 = 5;
 
 /// How many folders a path has at most: each is a call.
 const FOLDERS_MAX: usize = 32;
@@ -66,12 +62,9 @@ impl NfsPlace {
             mount_port: taken("mountport").as_deref().map(number).transpose()?,
             uid: taken("uid").as_deref().map(number).transpose()?,
             gid: taken("gid").as_deref().map(number).transpose()?,
-            wait: taken("wait").as_deref().map(number).transpose()?,
+            timeout: options.take_timeout()?,
         };
         options.end()?;
-        if place.wait.is_some_and(|wait| wait < WAIT_SECONDS_MIN) {
-            return Err(format!("wait is less than {WAIT_SECONDS_MIN} seconds"));
-        }
         Ok(place)
     }
 
@@ -97,11 +90,6 @@ impl NfsPlace {
                 .unwrap_or_else(|| rustix::process::getegid().as_raw()),
         }
     }
-
-    pub(super) fn wait(&self) -> Duration {
-        self.wait
-            .map_or(NETWORK_TIMEOUT, |wait| Duration::from_secs(wait.into()))
-    }
 }
 
 fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
@@ -119,18 +107,14 @@ impl fmt::Display for NfsPlace {
             write!(f, ":{port}")?;
         }
         write!(f, "/{}", self.path)?;
-        let [mount_port, uid, gid, wait] = [
-            self.mount_port.map(u32::from),
-            self.uid,
-            self.gid,
-            self.wait,
-        ]
-        .map(|value| value.map(|value| value.to_string()));
+        let [mount_port, uid, gid] = [self.mount_port.map(u32::from), self.uid, self.gid]
+            .map(|value| value.map(|value| value.to_string()));
+        let timeout = Options::shown_timeout(self.timeout);
         let options = [
             ("mountport", mount_port.as_deref()),
             ("uid", uid.as_deref()),
             ("gid", gid.as_deref()),
-            ("wait", wait.as_deref()),
+            ("timeout", timeout.as_deref()),
         ];
         Options::show(&options, f)
     }
@@ -145,7 +129,7 @@ mod tests {
         for text in [
             "//nas/export/vms/disk.img",
             "//10.0.0.1:20490/export/disk?mountport=20491",
-            "//[fe80::1]:2049/disk?uid=1000&gid=100&wait=30",
+            "//[fe80::1]:2049/disk?uid=1000&gid=100&timeout=30",
             "//[::1]/a/b",
         ] {
             let place = NfsPlace::parse(text).expect(text);
@@ -169,7 +153,6 @@ mod tests {
             "//nas:99999/export/disk",
             "//nas/export/disk?port=1",
             "//nas/export/disk?uid=-1",
-            "//nas/export/disk?wait=1",
         ] {
             assert!(NfsPlace::parse(text).is_err(), "{text}");
         }

@@ -37,6 +37,8 @@ pub(super) struct Cluster {
     handle: Rados,
     /// The cluster takes nothing more from this connection.
     fenced: AtomicBool,
+    /// Held while the cluster is asked to.
+    fencing: Mutex<()>,
 }
 
 // SAFETY: librados serializes what its threads and ours do with a connection (librados.h: handles
@@ -97,6 +99,7 @@ impl Cluster {
             functions,
             handle,
             fenced: AtomicBool::new(false),
+            fencing: Mutex::new(()),
         };
         cluster.configure(place.conf.as_deref(), &what)?;
         // SAFETY: the handle was made above.
@@ -199,11 +202,23 @@ impl Cluster {
         !self.fenced.swap(true, Ordering::SeqCst)
     }
 
-    /// Has the cluster take nothing more from this connection, also not what it sent before.
-    ///
-    /// # Errors
-    /// If the monitors do not answer.
-    pub(super) fn fence(&self) -> std::io::Result<()> {
+    /// Has the cluster take nothing more from this connection, also not what it sent before,
+    /// because requests have timed out. If the monitors do not answer either, only this server
+    /// knows: it sends nothing new.
+    pub(super) fn fence(&self) {
+        let _one = self.fencing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_fenced() {
+            return;
+        }
+        match self.block() {
+            Ok(()) => tracing::error!("requests have timed out; the cluster takes no more of them"),
+            Err(error) => tracing::error!(%error, "requests have timed out, and may be done later"),
+        }
+        self.note_fenced();
+    }
+
+    /// Puts this connection on the cluster's list of those it takes nothing from.
+    fn block(&self) -> std::io::Result<()> {
         let Self {
             functions, handle, ..
         } = self;
@@ -214,7 +229,6 @@ impl Cluster {
         let added = check(unsafe { (functions.rados_blocklist_add)(*handle, address, 0) });
         // SAFETY: the library made it, and nobody uses it any more.
         unsafe { (functions.rados_buffer_free)(address) };
-        self.note_fenced();
         added
     }
 }

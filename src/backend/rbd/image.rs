@@ -122,7 +122,7 @@ impl Image {
         check(unsafe { acquire(self.handle(), LOCK_EXCLUSIVE) })
     }
 
-    /// Whether this still has the lock. Known without asking the cluster.
+    /// Whether this still has the lock. Asks the cluster, and waits for it.
     pub(super) fn has_lock(&self) -> bool {
         let is_owner = self.cluster().functions.rbd_is_exclusive_lock_owner;
         let mut yes: c_int = 0;

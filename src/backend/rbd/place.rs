@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::backend::url::{Options, split_options};
 
-/// `POOL[/NAMESPACE]/IMAGE[?conf=FILE&id=USER]`: an image in a Ceph cluster.
+/// `POOL[/NAMESPACE]/IMAGE[?conf=FILE&id=USER&timeout=SECONDS]`: an image in a Ceph cluster.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RbdPlace {
     /// The pool that the image is in.
@@ -18,6 +19,8 @@ pub struct RbdPlace {
     pub conf: Option<PathBuf>,
     /// The user, without `client.`; what the configuration says, or `admin`, without.
     pub id: Option<String>,
+    /// How long requests wait for the cluster.
+    pub timeout: Duration,
 }
 
 impl RbdPlace {
@@ -43,6 +46,7 @@ impl RbdPlace {
             image: named(image)?,
             conf: options.take("conf").map(PathBuf::from),
             id: options.take("id"),
+            timeout: options.take_timeout()?,
         };
         options.end()?;
         Ok(place)
@@ -57,7 +61,13 @@ impl fmt::Display for RbdPlace {
         }
         f.write_str(&self.image)?;
         let conf = self.conf.as_ref().map(|conf| conf.display().to_string());
-        Options::show(&[("conf", conf.as_deref()), ("id", self.id.as_deref())], f)
+        let timeout = Options::shown_timeout(self.timeout);
+        let options = [
+            ("conf", conf.as_deref()),
+            ("id", self.id.as_deref()),
+            ("timeout", timeout.as_deref()),
+        ];
+        Options::show(&options, f)
     }
 }
 
@@ -71,7 +81,7 @@ mod tests {
             "vms/main",
             "vms/tenant/main",
             "vms/main?conf=/etc/ceph/b.conf",
-            "vms/main?conf=/etc/ceph/b.conf&id=bedplate",
+            "vms/main?conf=/etc/ceph/b.conf&id=bedplate&timeout=30",
         ] {
             let place = RbdPlace::parse(text).expect(text);
             assert_eq!(place.to_string(), format!("rbd:{text}"));

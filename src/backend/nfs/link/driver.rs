@@ -44,7 +44,7 @@ impl Link {
             let has_late = all.into_iter().any(is_late);
             drop(state);
             if has_late {
-                let seconds = self.wait.as_secs();
+                let seconds = self.timeout.as_secs();
                 tracing::error!(
                     server = %self.to,
                     "no answer for {seconds} s; the disk takes no more requests until it is \
