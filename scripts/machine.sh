@@ -81,6 +81,24 @@ unpack_kernel() {
     mv "$kernel.new" "$kernel"
 }
 
+# fetch_package SUITE PACKAGE FOLDER fetches a package of another suite of Debian into the folder,
+# with lists of packages of its own: a machine without that suite stays one.
+fetch_package() {
+    local lists mirror words
+    lists=$(mktemp -d)
+    mkdir -p "$lists"/{lists/partial,archives/partial,sources,preferences}
+    mirror=$(sed -n 's/^URIs: //p' /etc/apt/sources.list.d/debian.sources 2>/dev/null | head -n 1)
+    printf '%s\n' 'Types: deb' "URIs: ${mirror:-http://deb.debian.org/debian}" \
+        "Suites: $1" 'Components: main' \
+        'Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg' >"$lists/sources/one.sources"
+    words=(-o "Dir::Etc::sourcelist=/dev/null" -o "Dir::Etc::sourceparts=$lists/sources"
+        -o "Dir::Etc::preferencesparts=$lists/preferences" -o "Dir::State::lists=$lists/lists"
+        -o "Dir::Cache=$lists" -o APT::Sandbox::User=root -qq)
+    (cd "$3" && apt-get "${words[@]}" update && apt-get "${words[@]}" download "$2") >&2 ||
+        die "could not fetch the package $2 of $1"
+    rm -rf "$lists"
+}
+
 # begin_tree FOLDER makes the folder of what is to be in a machine, $tree, with the folders that all
 # have, and busybox.
 begin_tree() {

@@ -50,20 +50,21 @@ quiet() {
 prepare() {
     # shellcheck source=scripts/vm/mounts.sh
     source /mounts.sh
-    modprobe -a virtio_blk ublk_drv dm-vdo
+    # In the user-mode kernel they are built in.
+    [[ ! -d /lib/modules ]] || modprobe -a virtio_blk ublk_drv dm-vdo
 }
 
 make_ours() {
     local size=${MIB}M
     head -c 32 /dev/urandom >/run/key
-    quiet bedplate store create /dev/vdc --size 4G --key-file /run/key
-    quiet bedplate store create /dev/vdd --size 4G
-    quiet bedplate volume create sealed/v --size "$size" --store sealed=/dev/vdc \
+    quiet bedplate store create "${node}c" --size 4G --key-file /run/key
+    quiet bedplate store create "${node}d" --size 4G
+    quiet bedplate volume create sealed/v --size "$size" --store sealed="${node}c" \
         --key-file sealed=/run/key
-    quiet bedplate volume create plain/v --size "$size" --store plain=/dev/vdd
+    quiet bedplate volume create plain/v --size "$size" --store plain="${node}d"
     bedplate serve --nbd unix:/run/nbd.sock --control $BEDPLATE_CONTROL \
-        --raw "null=null:$size" --raw "raw=/dev/vda" --store sealed=/dev/vdc \
-        --key-file sealed=/run/key --store plain=/dev/vdd >/run/ours.out 2>/run/ours.err &
+        --raw "null=null:$size" --raw "raw=${node}a" --store sealed="${node}c" \
+        --key-file sealed=/run/key --store plain="${node}d" >/run/ours.out 2>/run/ours.err &
     for _ in {1..600}; do
         ! grep -qs '^ready: ' /run/ours.out || break
         sleep 0.1
@@ -76,9 +77,9 @@ make_ours() {
 
 make_rublk() {
     quiet rublk add null --number 1 --queue 1 --depth 128
-    quiet rublk add loop --number 3 --queue 1 --depth 128 -f /dev/vdb
-    quiet mkfs.ext4 -q -F /dev/vdf
-    mount -t ext4 /dev/vdf /mnt
+    quiet rublk add loop --number 3 --queue 1 --depth 128 -f "${node}b"
+    quiet mkfs.ext4 -q -F "${node}f"
+    mount -t ext4 "${node}f" /mnt
     cp /new.qcow2 /mnt/
     quiet rublk add qcow2 --number 6 --queue 1 --depth 128 -f /mnt/new.qcow2
 }
@@ -86,9 +87,9 @@ make_rublk() {
 # Deduplication and compression on, as ours; threads as its tools choose them.
 make_vdo() {
     local physical sectors=$((MIB * 2048))
-    quiet vdoformat --force --slab-bits=17 --logical-size="${MIB}M" /dev/vde
-    physical=$(($(blockdev --getsz /dev/vde) / 8))
-    quiet dmsetup create vdo --table "0 $sectors vdo V4 /dev/vde $physical 4096 32768 16380 \
+    quiet vdoformat --force --slab-bits=17 --logical-size="${MIB}M" "${node}e"
+    physical=$(($(blockdev --getsz "${node}e") / 8))
+    quiet dmsetup create vdo --table "0 $sectors vdo V4 ${node}e $physical 4096 32768 16380 \
 deduplication on compression on"
 }
 
@@ -145,6 +146,8 @@ set -E
 prepare
 # shellcheck source=/dev/null
 source /settings
+# How disks are called, but for their letter.
+node=/dev/${DISK:-vd}
 say "Linux $(uname -r), $(rublk --version)"
 make_ours
 make_rublk

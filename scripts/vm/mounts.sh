@@ -3,7 +3,8 @@
 set -euo pipefail
 mount -t proc proc /proc
 mount -t sysfs sys /sys
-mount -t devtmpfs dev /dev
+# A kernel may have done it by itself.
+[[ -c /dev/null ]] || mount -t devtmpfs dev /dev
 mkdir -p /dev/shm /dev/pts
 mount -t tmpfs tmpfs /dev/shm
 mount -t tmpfs tmpfs /run

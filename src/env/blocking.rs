@@ -1,6 +1,7 @@
 //! System calls that a ring has no operation for, run by a few threads of their own.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -30,21 +31,12 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
 
 /// Runs `work`, which may take as long as a storage server likes, on a thread of its own and gives
 /// its result. For rare calls, whose number the caller bounds: [`blocking`] has few threads, and
-/// such work would keep them from all others.
+/// such work would keep them from all others. The [end](detached_done) of the process waits for it.
 pub async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let slot = Arc::new(Slot::new());
     let give = Arc::clone(&slot);
-    let job: Arc<Mutex<Option<Job>>> = Arc::default();
-    *lock(&job) = Some(Box::new(move || give.put(work())));
-    let run = {
-        let job = Arc::clone(&job);
-        move || lock(&job).take().into_iter().for_each(|job| job())
-    };
-    let thread = std::thread::Builder::new().name("aside".to_owned());
-    if thread.spawn(run).is_err()
-        && let Some(job) = lock(&job).take()
-    {
-        pool().push(job);
+    if let Err((work, _)) = on_own_thread("aside", Box::new(move || give.put(work()))) {
+        pool().push(work);
     }
     slot.take().await
 }
@@ -53,20 +45,33 @@ pub async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static)
 /// its own. For what ends something that is used no more and may take long, such as saying goodbye
 /// to a storage server.
 pub fn detached(work: impl FnOnce() + Send + 'static) {
-    *lock(&DETACHED.0) += 1;
-    let run = move || {
-        work();
-        *lock(&DETACHED.0) -= 1;
-        DETACHED.1.notify_all();
-    };
-    let name = "detached".to_owned();
-    if let Err(error) = std::thread::Builder::new().name(name).spawn(run) {
+    if let Err((_, error)) = on_own_thread("detached", Box::new(work)) {
         tracing::error!(%error, "no thread to end something with; it is left as it is");
-        *lock(&DETACHED.0) -= 1;
     }
 }
 
-/// Waits until everything [`detached`] is done, `limit` at most. Blocks the thread: for the end of
+/// Runs `work` on a new thread.
+///
+/// # Errors
+/// What the system says if there is none, and the work.
+fn on_own_thread(name: &str, work: Job) -> Result<(), (Job, io::Error)> {
+    *lock(&DETACHED.0) += 1;
+    let kept = Arc::new(Mutex::new(Some(work)));
+    let given = Arc::clone(&kept);
+    let run = move || {
+        let work = lock(&given).take();
+        work.expect("only this takes it")();
+        *lock(&DETACHED.0) -= 1;
+        DETACHED.1.notify_all();
+    };
+    let thread = std::thread::Builder::new().name(name.to_owned());
+    thread.spawn(run).map(drop).map_err(|error| {
+        *lock(&DETACHED.0) -= 1;
+        (lock(&kept).take().expect("no thread has taken it"), error)
+    })
+}
+
+/// Waits until everything [`detached`] or [`aside`] is done, `limit` at most. Blocks the thread: for the end of
 /// a process.
 pub fn detached_done(limit: Duration) {
     let under_way = lock(&DETACHED.0);
@@ -76,7 +81,7 @@ pub fn detached_done(limit: Duration) {
     drop(wait);
 }
 
-/// How much detached work is under way.
+/// How much work on threads of its own is under way.
 static DETACHED: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
