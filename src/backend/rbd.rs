@@ -367,10 +367,10 @@ fn create(place: &RbdPlace, size: u64) -> std::result::Result<(), OpenError> {
 /// Takes the image at `place` away.
 pub(super) async fn unmake(place: &RbdPlace) {
     let of = place.clone();
-    // The image may still be about to be closed; then it stays, empty, and says so when it is
-    // made again.
+    // The image may still be about to be closed. If that takes too long it stays, empty, and says
+    // so when it is made again.
+    env::blocking(|| env::detached_done(OPEN_TIMEOUT)).await;
     let remove = move || -> std::result::Result<(), OpenError> {
-        env::detached_done(OPEN_TIMEOUT);
         let pool = Cluster::of(&of)?.pool(&of)?;
         let name = c_string(&of.image);
         // SAFETY: the pool is open, the name ends with zero.

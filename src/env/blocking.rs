@@ -71,8 +71,8 @@ fn on_own_thread(name: &str, work: Job) -> Result<(), (Job, io::Error)> {
     })
 }
 
-/// Waits until everything [`detached`] or [`aside`] is done, `limit` at most. Blocks the thread: for the end of
-/// a process.
+/// Waits until everything [`detached`] or [`aside`] is done, `limit` at most. Blocks the thread:
+/// for the end of a process.
 pub fn detached_done(limit: Duration) {
     let under_way = lock(&DETACHED.0);
     let wait = DETACHED
