@@ -30,7 +30,7 @@ use crate::env;
 use cluster::{Cluster, c_string, check};
 use image::Image;
 use library::{Completion, Functions, ImagePtr, ZEROES_THICK};
-use lock_watch::LockWatch;
+use lock_watch::{INTERVAL, LockWatch};
 use operation::operate;
 
 pub use place::RbdPlace;
@@ -44,9 +44,6 @@ const OWNER_SILENCE: Duration = Duration::from_secs(5);
 /// How long a lock that is held by somebody who is just going is tried for.
 const TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(100);
-
-/// How often a request that takes long has the lock looked for.
-const LOCK_LOOK: Duration = Duration::from_secs(1);
 
 /// Calls for the state of ranges that are under way at once.
 const STATUS_CALLS_MAX: usize = 4;
@@ -152,7 +149,7 @@ impl Rbd {
             let share = self.in_flight.share(buf.len()).await;
             operate(&self.image, share, buf, start).await
         };
-        let errno = match self.in_time(operation).await {
+        let errno = match self.while_ours(operation).await {
             Err(errno) => errno,
             Ok((result, buf)) => match usize::try_from(result) {
                 Ok(count) => return Ok((count, buf)),
@@ -171,12 +168,15 @@ impl Rbd {
     ///
     /// # Errors
     /// The number of the error.
-    async fn in_time<T>(&self, operation: impl Future<Output = T>) -> std::result::Result<T, i32> {
+    async fn while_ours<T>(
+        &self,
+        operation: impl Future<Output = T>,
+    ) -> std::result::Result<T, i32> {
         let mut operation = std::pin::pin!(operation);
         let until = env::now() + self.timeout;
         loop {
             let left = until.since(env::now());
-            if let Some(done) = env::timeout(left.min(LOCK_LOOK), operation.as_mut()).await {
+            if let Some(done) = env::timeout(left.min(INTERVAL), operation.as_mut()).await {
                 return Ok(done);
             }
             let is_lost = self.access == Access::Write && self.lock.is_lost(&self.image);
@@ -282,7 +282,7 @@ impl Backend for Rbd {
     async fn status(&self, at: Extent, runs_max: usize) -> Result<Vec<StatusRun>> {
         let at = Extent::between(at.offset(), at.end().min(at.offset() + STATUS_BYTES_MAX));
         let image = Arc::clone(&self.image);
-        let found = self.in_time(async {
+        let found = self.while_ours(async {
             let share = self.status_calls.share(1).await;
             let look = move || {
                 let found = image.extents(at);

@@ -10,8 +10,8 @@ use std::time::Duration;
 use super::image::Image;
 use crate::env::{self, Instant};
 
-/// How long after a look the next one is.
-const INTERVAL: Duration = Duration::from_secs(1);
+/// How often a request that takes long asks, and how long after a look the next one is.
+pub(super) const INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often in a row the lock must be missed. While a connection is made anew it may seem lost for
 /// a moment.
