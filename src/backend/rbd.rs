@@ -12,6 +12,7 @@ mod library;
 mod lock_watch;
 mod operation;
 mod place;
+mod size_watch;
 
 use std::ffi::c_char;
 use std::io;
@@ -138,7 +139,10 @@ impl Rbd {
             return Err(Error::Failed(Fault { during, errno }));
         }
         // librbd leaves out what lies behind the end, and calls that done.
-        let size = self.image.size();
+        let size = self
+            .while_ours(self.image.size_watch().size(&self.image))
+            .await;
+        let size = size.map_err(|errno| self.failed(&Fault { during, errno }))?;
         let size = size.map_err(|error| self.failed(&Fault::new(during, &error)))?;
         if at.end() > size {
             tracing::error!(size, "an image has become smaller while it is in use");

@@ -1,5 +1,6 @@
 //! Disks on Ceph: the contract of a backend, and who may write, on a real cluster.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::process::Command;
 use std::rc::Rc;
@@ -90,6 +91,43 @@ fn requests_fail_when_their_time_is_up_and_are_not_done_later() {
         disk.write(4096, block(5)).await.expect("a write");
         env::sleep(Duration::from_secs(1)).await;
         assert_eq!(first_byte(&disk, 4096).await, 5);
+    })
+    .expect("a ring");
+    drop(cluster);
+}
+
+#[test]
+fn who_asks_for_the_size_of_a_changed_image_keeps_nobody_else_waiting() {
+    let cluster = Rc::new(Cluster::start(27_080));
+    let place = cluster.location("grown", "&timeout=3");
+    let handle = Rc::clone(&cluster);
+    env::block_on(async move {
+        backend::make(&place, Some(64 << 20)).await.expect("made");
+        let disk = Rc::new(open(&place).await);
+        assert_eq!(first_byte(&disk, 0).await, 0);
+        let grown = backend::grow(&place, 128 << 20).await;
+        grown.expect("an OSD that answers");
+        handle.script(&["signal"], &["osd", "STOP"]);
+        // On this reactor, which goes on.
+        let reading = Rc::clone(&disk);
+        let (done, began) = (Rc::new(Cell::new(false)), env::now());
+        let note = Rc::clone(&done);
+        env::spawn(async move {
+            let read = reading.read(Extent::between(0, 4096), Buf::new(4096)).await;
+            assert!(matches!(read, Err(Error::Failed(_))), "{read:?}");
+            note.set(true);
+        });
+        env::sleep(Duration::from_millis(100)).await;
+        assert!(!done.get(), "the OSD does not answer");
+        while !done.get() {
+            assert!(
+                env::now().since(began) < Duration::from_secs(60),
+                "for ever"
+            );
+            env::sleep(Duration::from_millis(100)).await;
+        }
+        handle.script(&["signal"], &["osd", "CONT"]);
+        assert_eq!(first_byte(&disk, 0).await, 0);
     })
     .expect("a ring");
     drop(cluster);

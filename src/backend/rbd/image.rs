@@ -15,6 +15,7 @@ use std::sync::Arc;
 use super::cluster::{Cluster, Pool, c_string, check};
 use super::library::{FEATURE_EXCLUSIVE_LOCK, ImagePtr, LOCK_EXCLUSIVE};
 use super::place::RbdPlace;
+use super::size_watch::SizeWatch;
 use crate::backend::Access;
 use crate::base::{Extent, OpenError};
 use crate::env;
@@ -34,6 +35,10 @@ pub(super) struct Image {
 struct Open {
     pool: Pool,
     handle: ImagePtr,
+    /// Told of changes as long as the image is open.
+    size: Arc<SizeWatch>,
+    /// By which librbd knows that.
+    watch: u64,
 }
 
 // SAFETY: librbd serializes what threads do with an image (librbd.h: an image may be used from
@@ -70,9 +75,23 @@ impl Image {
             };
             OpenError::new(place.to_string(), why, remedy)
         })?;
-        Ok(Self {
-            open: Some(Open { pool, handle }),
-        })
+        let (size, mut watch) = (Arc::new(SizeWatch::new()), 0);
+        let told = Arc::as_ptr(&size).cast_mut().cast::<c_void>();
+        let update_watch = functions.rbd_update_watch;
+        // SAFETY: the image is open; what librbd is to tell stays until it is told not to.
+        let watched = unsafe { update_watch(handle, &raw mut watch, SizeWatch::note_change, told) };
+        let open = Open {
+            pool,
+            handle,
+            size,
+            watch,
+        };
+        let image = Self { open: Some(open) };
+        check(watched).map_err(|error| {
+            let why = format!("it cannot be watched: {error}");
+            OpenError::new(place.to_string(), why, "see what 'ceph -s' says")
+        })?;
+        Ok(image)
     }
 
     pub(super) fn handle(&self) -> ImagePtr {
@@ -87,7 +106,12 @@ impl Image {
         self.open.as_ref().expect("open until it is dropped")
     }
 
-    /// How large it is, in bytes. Known without asking the cluster.
+    /// How large it is, in bytes, for those who must not wait.
+    pub(super) fn size_watch(&self) -> &Arc<SizeWatch> {
+        &self.there().size
+    }
+
+    /// How large it is, in bytes. Waits for the cluster if somebody has changed the image.
     ///
     /// # Errors
     /// If the connection was fenced.
@@ -279,8 +303,13 @@ impl Drop for Image {
         let open = self.open.take().expect("dropped once");
         // This may be a thread of librbd, which must not wait for librbd.
         env::detached(move || {
-            // SAFETY: nothing uses the image any more: operations keep it.
-            unsafe { (open.pool.cluster.functions.rbd_close)(open.handle) };
+            let functions = open.pool.cluster.functions;
+            // SAFETY: nothing uses the image any more: operations keep it. Should it not have been
+            // watched, librbd says so.
+            unsafe {
+                (functions.rbd_update_unwatch)(open.handle, open.watch);
+                (functions.rbd_close)(open.handle);
+            }
             drop(open);
         });
     }

@@ -23,6 +23,9 @@ pub(super) type Callback = unsafe extern "C" fn(Completion, *mut c_void);
 /// Called for each extent that exists: offset, length, whether it exists, argument.
 pub(super) type ExtentCallback = unsafe extern "C" fn(u64, usize, c_int, *mut c_void) -> c_int;
 
+/// `rbd_update_callback_t`: called by a thread of librbd when the image may have changed.
+pub(super) type UpdateCallback = unsafe extern "C" fn(*mut c_void);
+
 /// `RBD_LOCK_MODE_EXCLUSIVE`.
 pub(super) const LOCK_EXCLUSIVE: c_int = 0;
 /// `RBD_FEATURE_EXCLUSIVE_LOCK`.
@@ -54,6 +57,8 @@ functions! {
     rbd_close: fn(ImagePtr) -> c_int;
     rbd_resize: fn(ImagePtr, u64) -> c_int;
     rbd_get_size: fn(ImagePtr, *mut u64) -> c_int;
+    rbd_update_watch: fn(ImagePtr, *mut u64, UpdateCallback, *mut c_void) -> c_int;
+    rbd_update_unwatch: fn(ImagePtr, u64) -> c_int;
     rbd_get_features: fn(ImagePtr, *mut u64) -> c_int;
     rbd_is_exclusive_lock_owner: fn(ImagePtr, *mut c_int) -> c_int;
     rbd_lock_acquire: fn(ImagePtr, c_int) -> c_int;
