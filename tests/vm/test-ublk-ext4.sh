@@ -58,6 +58,10 @@ said fstrim /mnt
 after=$(allocated)
 ((before - after > 60 << 20)) || fail "fstrim gave back $((before - after)) bytes of 64 MiB"
 umount /mnt
+modprobe loop
+losetup /dev/loop0 /dev/ublkb0
+expect_fail 'in use by loop0' bedplate detach 0
+losetup -d /dev/loop0
 exec {descriptor}<>/dev/ublkb0
 expect_fail 'bash has it open, process [0-9]+' bedplate detach 0
 # What has it open for a moment only is waited for.

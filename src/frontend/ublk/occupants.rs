@@ -10,11 +10,16 @@ use std::path::{Path, PathBuf};
 pub(super) fn occupants(number: u32) -> Vec<String> {
     let name = name_of(number);
     let mounts = read(Path::new("/proc/self/mountinfo"));
+    let loops = loop_devices();
     let mut found = Vec::new();
     for part in &parts(number) {
         let device = read(&part.join("dev"));
         let places = mount_points(&mounts, device.trim());
         found.extend(places.map(|place| format!("it is mounted at {place}")));
+        let on_it = loops
+            .iter()
+            .filter(|(_, file)| device_of(file).as_deref() == Some(device.trim()));
+        found.extend(on_it.map(|(name, _)| format!("it is in use by {name}")));
         for holder in fs::read_dir(part.join("holders"))
             .into_iter()
             .flatten()
@@ -36,7 +41,7 @@ pub(super) fn occupants(number: u32) -> Vec<String> {
 
 /// Which other processes have `/dev/ublkbN` or one of its partitions open, as [`occupants`] says
 /// it, and how many there are that this one may not look into. What the kernel has opened itself is
-/// not seen.
+/// not seen, such as a disk of nvmet.
 pub(super) fn openers(number: u32) -> (Vec<String>, usize) {
     let devices: Vec<String> = parts(number)
         .iter()
@@ -70,15 +75,31 @@ fn has_open(process: &Path, devices: &[String]) -> io::Result<bool> {
         if !fs::read_link(&path).is_ok_and(|target| target.to_string_lossy().contains("/dev/")) {
             continue;
         }
-        let Ok(file) = fs::metadata(&path) else {
-            continue;
-        };
-        let (major, minor) = (libc::major(file.rdev()), libc::minor(file.rdev()));
-        if file.file_type().is_block_device() && devices.contains(&format!("{major}:{minor}")) {
+        if device_of(&path).is_some_and(|device| devices.contains(&device)) {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// Loop devices in use, and what each is on.
+fn loop_devices() -> Vec<(String, PathBuf)> {
+    let entries = fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    let used = entries.filter_map(|entry| {
+        let file = fs::read_to_string(entry.path().join("loop/backing_file")).ok()?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        Some((name, PathBuf::from(file.trim_end_matches('\n'))))
+    });
+    // Nothing is asked of other files, as above.
+    used.filter(|(_, file)| file.starts_with("/dev")).collect()
+}
+
+/// The block device that `path` leads to, as `MAJOR:MINOR`.
+fn device_of(path: &Path) -> Option<String> {
+    let file = fs::metadata(path).ok()?;
+    let (major, minor) = (libc::major(file.rdev()), libc::minor(file.rdev()));
+    let is_device = file.file_type().is_block_device();
+    is_device.then(|| format!("{major}:{minor}"))
 }
 
 /// `/dev/ublkbN` and its partitions, as folders of `/sys`.
