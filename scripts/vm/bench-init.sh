@@ -56,10 +56,10 @@ prepare() {
 
 # Stores get as much memory for what they read as dm-vdo: most reads are to come from the disk.
 make_ours() {
-    local size=${MIB}M whole=$((8 * MIB))M name
+    local size=${MIB}M name
     head -c 32 /dev/urandom >/run/key
-    quiet bedplate store create "${node}c" --size "$whole" --key-file /run/key
-    quiet bedplate store create "${node}d" --size "$whole"
+    quiet bedplate store create "${node}c" --key-file /run/key
+    quiet bedplate store create "${node}d"
     quiet bedplate volume create sealed/v --size "$size" --store sealed="${node}c" \
         --key-file sealed=/run/key
     quiet bedplate volume create plain/v --size "$size" --store plain="${node}d"

@@ -26,7 +26,7 @@ use crate::base::limits::NETWORK_BYTES_MAX;
 use crate::base::{
     Buf, Error, Extent, Fault, OpenError, Refusal, Result, Status, StatusRun, ZeroMode,
 };
-use crate::env;
+use crate::env::{self, Instant};
 
 use cluster::{Cluster, c_string, check};
 use image::Image;
@@ -138,10 +138,10 @@ impl Rbd {
             let errno = libc::ESHUTDOWN;
             return Err(Error::Failed(Fault { during, errno }));
         }
+        let until = env::now() + self.timeout;
         // librbd leaves out what lies behind the end, and calls that done.
-        let size = self
-            .while_ours(self.image.size_watch().size(&self.image))
-            .await;
+        let size = self.image.size_watch().size(&self.image);
+        let size = self.while_ours(until, size).await;
         let size = size.map_err(|errno| self.failed(&Fault { during, errno }))?;
         let size = size.map_err(|error| self.failed(&Fault::new(during, &error)))?;
         if at.end() > size {
@@ -153,7 +153,7 @@ impl Rbd {
             let share = self.in_flight.share(buf.len()).await;
             operate(&self.image, share, buf, start).await
         };
-        let errno = match self.while_ours(operation).await {
+        let errno = match self.while_ours(until, operation).await {
             Err(errno) => errno,
             Ok((result, buf)) => match usize::try_from(result) {
                 Ok(count) => return Ok((count, buf)),
@@ -167,17 +167,17 @@ impl Rbd {
         Err(self.failed(&Fault { during, errno }))
     }
 
-    /// Waits for `operation`, as long as requests may wait, and as long as the lock is ours. What
+    /// Waits for `operation` as long as the lock is ours, until the time of its request is up. What
     /// has not ended by then goes on without us.
     ///
     /// # Errors
     /// The number of the error.
     async fn while_ours<T>(
         &self,
+        until: Instant,
         operation: impl Future<Output = T>,
     ) -> std::result::Result<T, i32> {
         let mut operation = std::pin::pin!(operation);
-        let until = env::now() + self.timeout;
         loop {
             let left = until.since(env::now());
             if let Some(done) = env::timeout(left.min(INTERVAL), operation.as_mut()).await {
@@ -286,7 +286,8 @@ impl Backend for Rbd {
     async fn status(&self, at: Extent, runs_max: usize) -> Result<Vec<StatusRun>> {
         let at = Extent::between(at.offset(), at.end().min(at.offset() + STATUS_BYTES_MAX));
         let image = Arc::clone(&self.image);
-        let found = self.while_ours(async {
+        let until = env::now() + self.timeout;
+        let found = self.while_ours(until, async {
             let share = self.status_calls.share(1).await;
             let look = move || {
                 let found = image.extents(at);

@@ -22,7 +22,6 @@ pub(super) type Options = *mut c_void;
 pub(super) type Callback = unsafe extern "C" fn(Completion, *mut c_void);
 /// Called for each extent that exists: offset, length, whether it exists, argument.
 pub(super) type ExtentCallback = unsafe extern "C" fn(u64, usize, c_int, *mut c_void) -> c_int;
-
 /// `rbd_update_callback_t`: called by a thread of librbd when the image may have changed.
 pub(super) type UpdateCallback = unsafe extern "C" fn(*mut c_void);
 
