@@ -23,9 +23,14 @@ machine_words=(-accel "tcg,thread=single,tb-size=512" -machine q35
     -cpu max,erms=off,fsrm=off -nodefaults -no-user-config -display none -no-reboot
     -serial stdio)
 
-# choose_kernel [FOLDER] takes the kernel in the folder, or else Debian's newest.
+# choose_kernel [FOLDER] takes the kernel in the folder, or else the newest of this Debian; of any
+# Debian, if the folder is called 'newest'.
 choose_kernel() {
-    if [[ -n ${1:-} ]]; then use_kernel "$1"; else fetch_kernel; fi
+    case ${1:-} in
+        '') fetch_kernel ;;
+        newest) fetch_newest_kernel ;;
+        *) use_kernel "$1" ;;
+    esac
 }
 
 # fetch_kernel fetches and unpacks the newest kernel that this Debian has for virtual machines, in
@@ -84,22 +89,66 @@ unpack_kernel() {
     mv "$kernel.new" "$kernel"
 }
 
-# fetch_package SUITE PACKAGE FOLDER fetches a package of another suite of Debian into the folder,
-# with lists of packages of its own: a machine without that suite stays one.
+# fetch_newest_kernel is the same with the newest that any Debian has, from the backports of the one
+# after this.
+fetch_newest_kernel() {
+    local package packages part
+    open_suite trixie-backports
+    package=$(apt-cache "${suite_words[@]}" depends linux-image-cloud-amd64 |
+        sed -n 's/^ *Depends: \(linux-image-.*\)$/\1/p' | head -n 1)
+    version=${package#linux-image-}
+    kernel=$vm/newest-$version
+    if [[ ! -d $kernel ]]; then
+        packages=("$package")
+        # Where its parts are from Linux 7 on.
+        for part in base binary modules; do
+            ! apt-cache "${suite_words[@]}" show "linux-$part-$version" >/dev/null 2>&1 ||
+                packages+=("linux-$part-$version")
+        done
+        rm -rf "$kernel.new"
+        mkdir -p "$kernel.new"
+        download "$kernel.new" "${packages[@]}"
+        for part in "$kernel.new"/*.deb; do
+            dpkg -x "$part" "$kernel.new"
+            rm "$part"
+        done
+        mv "$kernel.new" "$kernel"
+    fi
+    close_suite
+    use_kernel "$kernel"
+}
+
+# fetch_package SUITE PACKAGE FOLDER fetches a package of another suite of Debian into the folder.
 fetch_package() {
-    local lists mirror words
+    open_suite "$1"
+    download "$3" "$2"
+    close_suite
+}
+
+# open_suite SUITE has apt look at another suite of Debian, with the words in $suite_words: with
+# lists of packages of its own, so a machine without that suite stays one.
+open_suite() {
+    local lists mirror
     lists=$(mktemp -d)
     mkdir -p "$lists"/{lists/partial,archives/partial,sources,preferences}
     mirror=$(sed -n 's/^URIs: //p' /etc/apt/sources.list.d/debian.sources 2>/dev/null | head -n 1)
     printf '%s\n' 'Types: deb' "URIs: ${mirror:-http://deb.debian.org/debian}" \
         "Suites: $1" 'Components: main' \
         'Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg' >"$lists/sources/one.sources"
-    words=(-o "Dir::Etc::sourcelist=/dev/null" -o "Dir::Etc::sourceparts=$lists/sources"
+    suite_lists=$lists
+    suite_words=(-o "Dir::Etc::sourcelist=/dev/null" -o "Dir::Etc::sourceparts=$lists/sources"
         -o "Dir::Etc::preferencesparts=$lists/preferences" -o "Dir::State::lists=$lists/lists"
         -o "Dir::Cache=$lists" -o APT::Sandbox::User=root -qq)
-    (cd "$3" && apt-get "${words[@]}" update && apt-get "${words[@]}" download "$2") >&2 ||
-        die "could not fetch the package $2 of $1"
-    rm -rf "$lists"
+    apt-get "${suite_words[@]}" update >&2 || die "could not fetch the list of packages of $1"
+}
+
+# download FOLDER PACKAGE... fetches packages of the suite that is open.
+download() {
+    (cd "$1" && apt-get "${suite_words[@]}" download "${@:2}") >&2 || die "could not fetch ${*:2}"
+}
+
+close_suite() {
+    rm -rf "$suite_lists"
 }
 
 # begin_tree FOLDER makes the folder of what is to be in a machine, $tree, with the folders that all

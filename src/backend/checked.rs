@@ -8,7 +8,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Backend, Geometry, Medium};
-use crate::base::{Buf, Error, Extent, Refusal, Result, StatusRun, ZeroMode};
+use crate::base::{Buf, Error, Extent, Lent, Refusal, Result, StatusRun, ZeroMode};
 
 /// A backend whose contract is asserted on every call.
 #[derive(Debug)]
@@ -81,6 +81,20 @@ impl Backend for Checked {
         let at = Extent::new(offset, data.len() as u64).expect("a range on the backend");
         self.check(at)?;
         self.medium.write(offset, data).await
+    }
+
+    fn lent_align(&self) -> Option<u32> {
+        self.medium.lent_align()
+    }
+
+    async fn read_to(&self, at: Extent, memory: Lent) -> Result<()> {
+        self.check(at)?;
+        self.medium.read_to(at, memory).await
+    }
+
+    async fn write_from(&self, at: Extent, memory: Lent) -> Result<()> {
+        self.check(at)?;
+        self.medium.write_from(at, memory).await
     }
 
     async fn flush(&self) -> Result<()> {

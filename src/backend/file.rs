@@ -15,7 +15,9 @@ use rustix::fs::{AtFlags, FileType, OFlags, SeekFrom, StatxFlags};
 use rustix::io::Errno;
 
 use super::{Access, Backend, Geometry, lock};
-use crate::base::{Buf, Error, Extent, Fault, OpenError, Refusal, Result, StatusRun, ZeroMode};
+use crate::base::{
+    Buf, Error, Extent, Fault, Lent, OpenError, Refusal, Result, StatusRun, ZeroMode,
+};
 use crate::env;
 use crate::env::FileHandle;
 use space::Space;
@@ -149,6 +151,36 @@ impl Backend for File {
             let all = part.len();
             data = aligned(part.window(count, all), self.memory_align);
         }
+    }
+
+    fn lent_align(&self) -> Option<u32> {
+        u32::try_from(self.memory_align).ok()
+    }
+
+    async fn read_to(&self, at: Extent, memory: Lent) -> Result<()> {
+        let mut done = 0;
+        while done < at.len() {
+            let read = env::read_to(&self.handle, at, memory, done).await;
+            let read = read.and_then(|count| match count {
+                // Nobody here can put zeroes there.
+                0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+                _ => Ok(count),
+            });
+            done += read.map_err(|error| Error::Failed(Fault::new("read", &error)))?;
+        }
+        Ok(())
+    }
+
+    async fn write_from(&self, at: Extent, memory: Lent) -> Result<()> {
+        let mut done = 0;
+        while done < at.len() {
+            let written = env::write_from(&self.handle, at, memory, done).await;
+            done += match written.map_err(|error| write_error("write", &error))? {
+                0 => return Err(Error::Refused(Refusal::NoSpace)),
+                count => count,
+            };
+        }
+        Ok(())
     }
 
     async fn flush(&self) -> Result<()> {

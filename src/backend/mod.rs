@@ -19,7 +19,7 @@ mod rbd;
 mod retry;
 mod url;
 
-use crate::base::{Buf, Extent, OpenError, Result, StatusRun, ZeroMode};
+use crate::base::{Buf, Error, Extent, Lent, OpenError, Refusal, Result, StatusRun, ZeroMode};
 
 pub use checked::Checked;
 pub use faulty::{Fault, Faulty, Kind};
@@ -78,6 +78,29 @@ pub trait Backend {
     /// # Errors
     /// `Refused` for lack of space, else `Unknown`: some of it may have been written.
     async fn write(&self, offset: u64, data: Buf) -> Result<()>;
+
+    /// What memory that is lent must be aligned to, in bytes; `None` if this backend reads only to
+    /// memory of this process, and writes only from there.
+    fn lent_align(&self) -> Option<u32> {
+        None
+    }
+
+    /// As [`read`](Self::read), to memory that is lent, as long as `at`.
+    ///
+    /// # Errors
+    /// As that; `Refused` as not supported without a [`lent_align`](Self::lent_align).
+    async fn read_to(&self, _at: Extent, _memory: Lent) -> Result<()> {
+        Err(Error::Refused(Refusal::NotSupported))
+    }
+
+    /// As [`write`](Self::write), from memory that is lent, as long as `at`. Who lends it may
+    /// change it meanwhile: then any of what was in it is written.
+    ///
+    /// # Errors
+    /// As that; `Refused` as not supported without a [`lent_align`](Self::lent_align).
+    async fn write_from(&self, _at: Extent, _memory: Lent) -> Result<()> {
+        Err(Error::Refused(Refusal::NotSupported))
+    }
 
     /// Makes every change that ended before this began survive a power loss.
     ///
@@ -168,6 +191,18 @@ impl Backend for Medium {
 
     async fn write(&self, offset: u64, data: Buf) -> Result<()> {
         each!(self, backend => backend.write(offset, data).await)
+    }
+
+    fn lent_align(&self) -> Option<u32> {
+        each!(self, backend => backend.lent_align())
+    }
+
+    async fn read_to(&self, at: Extent, memory: Lent) -> Result<()> {
+        each!(self, backend => backend.read_to(at, memory).await)
+    }
+
+    async fn write_from(&self, at: Extent, memory: Lent) -> Result<()> {
+        each!(self, backend => backend.write_from(at, memory).await)
     }
 
     async fn flush(&self) -> Result<()> {

@@ -171,6 +171,10 @@ pub const TAKEN_PAUSE: Duration = Duration::from_millis(20);
 /// Entries of a reactor's submission queue. A full queue is submitted and goes on.
 pub const RING_ENTRIES: u32 = 1024;
 
+/// Places in a ring's table of registered buffers: as many as the kernel allows
+/// (`io_uring_register(2)`).
+pub const BUFFER_PLACES: u16 = 1 << 14;
+
 /// How long a reactor whose sleeps are short looks for work before it sleeps: a wake-up costs a
 /// client at queue depth 1 about as much as the whole request. Bounded so that idle means 0 % CPU.
 pub const SPIN: Duration = Duration::from_micros(50);

@@ -15,5 +15,5 @@ pub use error::{Error, Fault, Refusal, Result};
 pub use extent::Extent;
 pub use open_error::OpenError;
 pub use request::{
-    Answer, Aspect, Durability, Mark, Op, Reply, Request, Status, StatusRun, Ticket, ZeroMode,
+    Answer, Aspect, Durability, Lent, Mark, Op, Reply, Request, Status, StatusRun, Ticket, ZeroMode,
 };

@@ -28,6 +28,22 @@ pub enum Op {
         /// Whether it must survive a power loss before it is answered.
         durability: Durability,
     },
+    /// Read `at` to memory that is lent; answered by [`Answer::Done`].
+    ReadTo {
+        /// Where.
+        at: Extent,
+        /// As long as `at`.
+        memory: Lent,
+    },
+    /// Write `at` from memory that is lent.
+    WriteFrom {
+        /// Where.
+        at: Extent,
+        /// As long as `at`.
+        memory: Lent,
+        /// Whether it must survive a power loss before it is answered.
+        durability: Durability,
+    },
     /// Make everything that was answered before survive a power loss.
     Flush,
     /// The bytes of `at` are not needed any more; they may read as anything afterwards.
@@ -61,6 +77,11 @@ pub enum Op {
         aspects: Vec<Aspect>,
     },
 }
+
+/// Memory of who asks, which the kernel alone reaches, on the thread that was asked: the place of
+/// the ring's table of registered buffers (`io_uring_register_buffers(3)`) where it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lent(pub u16);
 
 /// What a status tells of a disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

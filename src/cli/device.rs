@@ -82,6 +82,7 @@ pub(super) struct DeviceFacts {
     queues: u32,
     depth: u32,
     read_only: bool,
+    zero_copy: bool,
 }
 
 /// Attaches, and prints which device it is.
@@ -128,6 +129,7 @@ impl DeviceFacts {
             queues: told.queues,
             depth: told.depth,
             read_only: told.read_only,
+            zero_copy: told.zero_copy,
         }
     }
 

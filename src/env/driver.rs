@@ -7,18 +7,33 @@ use std::sync::Arc;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
 use super::fs::{FileHandle, fd};
+use super::lent::BufferPlace;
 use super::mapping::Mapping;
 use super::ring::{Keep, Operation};
 use super::slot::Slot;
 
-/// Gives `command` and its `words` to the driver of `file`, which may touch `memory` until it
-/// answers. Gives the driver's answer, negative for an error number.
+/// What a driver is handed with a command.
+#[derive(Clone, Copy, Debug)]
+pub enum Handed<'a> {
+    /// Memory that it may touch until it answers.
+    Memory(&'a Arc<Mapping>),
+    /// A place for memory that it lends with its answer, until the next command.
+    Place(&'a BufferPlace),
+}
+
+/// Gives `command`, its `words` and what is `handed` with them to the driver of `file`. Gives the
+/// driver's answer, negative for an error number.
 ///
 /// A driver may keep a command for as long as it likes, and none can be cancelled: if the task is
 /// dropped, or the reactor ends, the memory stays until the driver is done.
-pub async fn drive(file: &FileHandle, command: u32, words: [u8; 16], memory: &Arc<Mapping>) -> i32 {
+pub async fn drive(file: &FileHandle, command: u32, words: [u8; 16], handed: Handed<'_>) -> i32 {
     let entry = opcode::UringCmd16::new(fd(file), command).cmd(words);
-    let keep = Keep::Driver(Arc::clone(memory));
+    let (entry, keep) = match handed {
+        Handed::Memory(memory) => (entry, Some(Arc::clone(memory))),
+        // `struct ublk_auto_buf_reg` of `linux/ublk_cmd.h`: an index, and no flags.
+        Handed::Place(place) => (entry.addr(Some(place.memory().0.into())), None),
+    };
+    let keep = Keep::Driver(keep);
     let operation = Operation::new(Some(Arc::clone(file)), entry.build(), keep);
     operation.await.0
 }

@@ -19,7 +19,7 @@ use io_uring::{IoUring, opcode, squeue, types};
 use super::current;
 use super::mapping::Mapping;
 use crate::base::Buf;
-use crate::base::limits::RING_ENTRIES;
+use crate::base::limits::{BUFFER_PLACES, RING_ENTRIES};
 
 /// The completion of a cancellation, which nobody waits for.
 const NOBODY: u64 = u64::MAX;
@@ -32,8 +32,9 @@ pub(super) enum Keep {
     Buf(Buf),
     /// Several pieces of memory, which stay where they are.
     Pieces(Box<dyn Any>),
-    /// Memory that a driver may touch until it answers, which nothing can make it do.
-    Driver(#[expect(dead_code)] Arc<Mapping>),
+    /// Memory that a driver may touch until it answers, which nothing can make it do. `None` if it
+    /// lends memory of its own.
+    Driver(#[expect(dead_code)] Option<Arc<Mapping>>),
 }
 
 /// The ring of one thread and its operations under way.
@@ -41,6 +42,8 @@ pub(super) struct Ring {
     io: RefCell<IoUring>,
     operations: RefCell<Operations>,
     storage: Cell<usize>,
+    /// The free places of the table of registered buffers, if there is a table.
+    buffer_places: RefCell<Option<Vec<u16>>>,
 }
 
 #[derive(Default)]
@@ -86,6 +89,7 @@ impl Ring {
             io: RefCell::new(io),
             operations: RefCell::default(),
             storage: Cell::new(0),
+            buffer_places: RefCell::default(),
         })
     }
 
@@ -105,6 +109,25 @@ impl Ring {
             // Should it fail, they are submitted with the rest at the end of the turn.
             let _ = io.submit();
         }
+    }
+
+    /// Takes a free place of the table of registered buffers, which is made when one is wanted.
+    pub(super) fn take_buffer_place(&self) -> io::Result<u16> {
+        let mut places = self.buffer_places.borrow_mut();
+        if places.is_none() {
+            let io = self.io.borrow();
+            io.submitter()
+                .register_buffers_sparse(BUFFER_PLACES.into())?;
+        }
+        let free = places.get_or_insert_with(|| (0..BUFFER_PLACES).rev().collect());
+        let full = || io::Error::from_raw_os_error(libc::ENOBUFS);
+        free.pop().ok_or_else(full)
+    }
+
+    pub(super) fn give_buffer_place_back(&self, place: u16) {
+        let mut places = self.buffer_places.borrow_mut();
+        let free = places.as_mut().expect("a table that it was taken from");
+        free.push(place);
     }
 
     /// Whether an operation on storage is under way, which takes its time whoever waits for it.

@@ -2,7 +2,7 @@
 
 use super::{EncryptedDisk, RawDisk, StoredDisk};
 use crate::base::{
-    Aspect, Buf, Durability, Error, Extent, Mark, Refusal, Result, StatusRun, ZeroMode,
+    Aspect, Buf, Durability, Error, Extent, Lent, Mark, Refusal, Result, StatusRun, ZeroMode,
 };
 
 /// A disk: any range of its bytes may be read and changed.
@@ -70,6 +70,37 @@ impl Disk {
     /// `Refused` for lack of space, else `Unknown`.
     pub async fn write(&self, offset: u64, data: Buf, durability: Durability) -> Result<()> {
         each_awaited!(self, disk => disk.write(offset, data, durability))
+    }
+
+    /// What memory that is lent must be aligned to, in bytes, for requests of whole `block`s;
+    /// `None` if the disk looks at what it reads and writes, or keeps it.
+    pub fn lent_align(&self, block: u64) -> Option<u32> {
+        match self {
+            Self::Raw(disk) => disk.lent_align(block),
+            Self::Encrypted(_) | Self::Stored(_) => None,
+        }
+    }
+
+    /// The bytes of `at`, to memory that is lent.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read); `Refused` without a [`lent_align`](Self::lent_align).
+    pub async fn read_to(&self, at: Extent, memory: Lent) -> Result<()> {
+        match self {
+            Self::Raw(disk) => disk.read_to(at, memory).await,
+            Self::Encrypted(_) | Self::Stored(_) => Err(Error::Refused(Refusal::NotSupported)),
+        }
+    }
+
+    /// Writes `at` from memory that is lent.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write); `Refused` without a [`lent_align`](Self::lent_align).
+    pub async fn write_from(&self, at: Extent, memory: Lent, durability: Durability) -> Result<()> {
+        match self {
+            Self::Raw(disk) => disk.write_from(at, memory, durability).await,
+            Self::Encrypted(_) | Self::Stored(_) => Err(Error::Refused(Refusal::NotSupported)),
+        }
     }
 
     /// Makes everything that was answered before survive a power loss.

@@ -55,8 +55,9 @@ impl OpKind {
     /// The kind of `op`, and the bytes that it is about.
     pub(super) fn of(op: &Op) -> (Self, u64) {
         match op {
-            Op::Read { at } => (Self::Read, at.bytes()),
+            Op::Read { at } | Op::ReadTo { at, .. } => (Self::Read, at.bytes()),
             Op::Write { data, .. } => (Self::Write, data.len() as u64),
+            Op::WriteFrom { at, .. } => (Self::Write, at.bytes()),
             Op::WriteZeroes { at, .. } => (Self::WriteZeroes, at.bytes()),
             Op::Discard { at, .. } => (Self::Discard, at.bytes()),
             Op::Flush => (Self::Flush, 0),

@@ -253,6 +253,7 @@ impl Volume {
             let result = match request.op {
                 _ if result.is_err() => result.map(done),
                 Op::Read { at } => self.disk.read(at).await.map(Answer::Data),
+                Op::ReadTo { at, memory } => self.disk.read_to(at, memory).await.map(done),
                 Op::Status {
                     at,
                     runs_max,
@@ -272,6 +273,14 @@ impl Volume {
                     data,
                     durability,
                 } => self.disk.write(offset, data, durability).await.map(done),
+                Op::WriteFrom {
+                    at,
+                    memory,
+                    durability,
+                } => {
+                    let writing = self.disk.write_from(at, memory, durability);
+                    writing.await.map(done)
+                }
                 Op::Discard { at, durability } => {
                     let discarding = Box::pin(self.disk.discard(at, durability));
                     discarding.await.map(done)
@@ -292,6 +301,12 @@ impl Volume {
             }
             request.ticket.answer(result)
         }
+    }
+
+    /// What memory that is lent must be aligned to, in bytes, for requests of whole `block`s;
+    /// `None` if they need memory of this process.
+    pub fn lent_align(&self, block: u64) -> Option<u32> {
+        self.disk.lent_align(block)
     }
 
     /// The disk beneath it.
@@ -393,12 +408,13 @@ impl Volume {
     fn charge(&self, op: &Op) -> Option<Charge> {
         let (direction, bytes) = match op {
             Op::Flush | Op::Status { .. } => return None,
-            Op::Read { at } => (Direction::Read, at.bytes()),
+            Op::Read { at } | Op::ReadTo { at, .. } => (Direction::Read, at.bytes()),
             // It is read, but no more than one request might.
             Op::Cache { at } => (Direction::Read, at.bytes().min(PAYLOAD_BYTES_MAX as u64)),
             // It is refused.
             _ if self.access == Access::Read => return None,
             Op::Write { data, .. } => (Direction::Write, data.len() as u64),
+            Op::WriteFrom { at, .. } => (Direction::Write, at.bytes()),
             Op::WriteZeroes { mode, .. } if self.moves_zeroes(*mode) => return None,
             Op::Discard { .. } | Op::WriteZeroes { .. } => (Direction::Write, 0),
         };
@@ -444,8 +460,10 @@ fn changed_by(op: &Op) -> Option<Extent> {
         Op::Write { offset, data, .. } => {
             Some(Extent::between(*offset, *offset + data.len() as u64))
         }
-        Op::Discard { at, .. } | Op::WriteZeroes { at, .. } => Some(*at),
-        Op::Read { .. } | Op::Cache { .. } | Op::Status { .. } | Op::Flush => None,
+        Op::WriteFrom { at, .. } | Op::Discard { at, .. } | Op::WriteZeroes { at, .. } => Some(*at),
+        Op::Read { .. } | Op::ReadTo { .. } | Op::Cache { .. } | Op::Status { .. } | Op::Flush => {
+            None
+        }
     }
 }
 

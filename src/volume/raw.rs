@@ -5,7 +5,7 @@ use super::blocks::Blocks;
 use super::flusher::Flusher;
 use super::range_lock::{Guard, RangeLock};
 use crate::backend::{Backend, Checked};
-use crate::base::{Buf, Durability, Extent, Result, StatusRun, ZeroMode};
+use crate::base::{Buf, Durability, Extent, Lent, Result, StatusRun, ZeroMode};
 
 /// A disk whose bytes are where the backend's are.
 #[derive(Debug)]
@@ -77,6 +77,31 @@ impl RawDisk {
             let part = blocks::write_part(&self.backend, &self.ranges, at, &data);
             Box::pin(part).await?;
         }
+        self.settle(durability).await
+    }
+
+    /// What memory that is lent must be aligned to, in bytes, for requests of whole `block`s;
+    /// `None` if they need memory of this process.
+    pub fn lent_align(&self, block: u64) -> Option<u32> {
+        let is_whole = block.is_multiple_of(self.block);
+        self.backend.lent_align().filter(|_| is_whole)
+    }
+
+    /// The bytes of `at`, to memory that is lent.
+    ///
+    /// # Errors
+    /// As [`Backend::read_to`].
+    pub async fn read_to(&self, at: Extent, memory: Lent) -> Result<()> {
+        self.backend.read_to(at, memory).await
+    }
+
+    /// Writes `at` from memory that is lent.
+    ///
+    /// # Errors
+    /// As [`Backend::write_from`] and, if it must be durable, [`Backend::flush`].
+    pub async fn write_from(&self, at: Extent, memory: Lent, durability: Durability) -> Result<()> {
+        let _guard = self.shared(at).await;
+        self.backend.write_from(at, memory).await?;
         self.settle(durability).await
     }
 

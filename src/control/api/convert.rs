@@ -239,5 +239,6 @@ pub(super) fn device(attached: Attached) -> proto::Device {
         queues: attached.queues.into(),
         depth: attached.depth.into(),
         read_only: attached.is_read_only,
+        zero_copy: attached.is_zero_copy,
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::fs::{Mode, OFlags};
 
 use super::error::{UblkError, UblkErrorKind};
-use super::uapi::{DeviceInfo, Params, control, control_words, feature};
+use super::uapi::{DeviceInfo, Known, Params, control, control_words, feature};
 use crate::env;
 use crate::env::FileHandle;
 
@@ -76,11 +76,11 @@ impl Control {
             .await
     }
 
-    /// The size of a device in bytes, and whether it is read-only.
-    pub(super) async fn params(&self, number: u32) -> Result<(u64, bool), UblkError> {
-        let mut params = vec![0; Params::BYTES];
-        params[..4].copy_from_slice(&60_u32.to_ne_bytes());
-        let params = self.ask(control::GET_PARAMS, number, 0, params).await;
+    /// What the disk of a device is like.
+    pub(super) async fn params(&self, number: u32) -> Result<Known, UblkError> {
+        let params = self
+            .ask(control::GET_PARAMS, number, 0, Params::room())
+            .await;
         params
             .map(|params| Params::decode(&params))
             .map_err(|error| of(number, &error))

@@ -14,19 +14,14 @@ use super::device::Device;
 use super::error::{UblkError, UblkErrorKind};
 use super::occupants::{device_numbers, is_running, occupants, openers};
 use super::queue::{self, QueueParts};
-use super::uapi::{self, DeviceInfo, Params, feature, state};
-use crate::base::limits::{
-    TAKEN_PAUSE, TAKEN_TRIES, UBLK_DEPTH, UBLK_DEVICES_MAX, UBLK_DISCARD_BYTES, UBLK_REQUEST_BYTES,
-};
+use super::shape::{Shape, can_show, is_ours, note, params};
+use super::uapi::{self, DeviceInfo, feature, state};
+use crate::base::limits::{TAKEN_PAUSE, TAKEN_TRIES, UBLK_DEVICES_MAX};
 use crate::env::{self, Either, Handle, Mapping, TaskLock};
 use crate::volume::{Access, Catalog, Lease, Purpose, Volume};
 
 /// How long the kernel may take to show a device, which includes that it looks for partitions.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Says that a device is of a server like this, in the lower bits of what it carries.
-const MARK: u64 = 0xbed9;
-const MARK_BITS: u64 = 0xffff;
 
 /// The devices of a server. Shared by all threads.
 #[derive(Debug)]
@@ -36,17 +31,6 @@ pub struct Devices {
     desk: Mutex<BTreeMap<u32, Arc<Device>>>,
     /// Held by who changes what devices there are.
     turn: TaskLock,
-}
-
-/// How a device is to be.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Shape {
-    /// The N of `/dev/ublkbN`; the first that is free without it.
-    pub number: Option<u32>,
-    /// Queues, each of which a reactor serves; one a reactor without it.
-    pub queues: Option<u16>,
-    /// Requests of each queue at most.
-    pub depth: Option<u16>,
 }
 
 /// A device that is served.
@@ -62,6 +46,8 @@ pub struct Attached {
     pub depth: u16,
     /// Whether it may only be read.
     pub is_read_only: bool,
+    /// Whether data moves between who uses it and the storage without a copy.
+    pub is_zero_copy: bool,
 }
 
 /// How the queues of a device come to be served.
@@ -109,10 +95,11 @@ impl Devices {
             return Err(UblkError::new(UblkErrorKind::Unable, name, why, remedy));
         }
         let control = Control::open().await?;
-        let info = control.add(self.wanted(&control, &volume, shape)).await?;
+        let wanted = shape.wanted(&control, &volume, self.reactors.len(), self.lent());
+        let info = control.add(wanted).await?;
         let number = info.number;
         let begun = async {
-            control.set_params(number, &params(&volume)).await?;
+            control.set_params(number, &params(&info, &volume)).await?;
             self.begin(&control, info, volume, Beginning::New).await
         };
         match begun.await {
@@ -243,7 +230,7 @@ impl Devices {
         number: u32,
     ) -> Result<Option<Attached>, UblkError> {
         let info = control.info(number).await?;
-        if info.note & MARK_BITS != MARK || (info.state == state::LIVE && is_running(info.server)) {
+        if !is_ours(&info) || (info.state == state::LIVE && is_running(info.server)) {
             return Ok(None);
         }
         if info.features & feature::USER_RECOVERY == 0 {
@@ -259,8 +246,8 @@ impl Devices {
             );
             return Ok(None);
         };
-        let (size, is_read_only) = control.params(number).await?;
-        if size > volume.size() || is_read_only != (volume.access() == Access::Read) {
+        let known = control.params(number).await?;
+        if !can_show(&info, known, &volume) {
             let why = format!("it is not what {} is now", volume.name());
             let what = format!("/dev/ublkb{number}");
             let remedy = "detach it";
@@ -308,6 +295,10 @@ impl Devices {
         let file = open_queues(info.number).await?;
         let mut queues = Vec::new();
         let unmapped = |error| UblkError::of_driver("the memory of a queue", &error);
+        let memory = |bytes| match info.lends() {
+            true => Ok(None),
+            false => Mapping::anonymous(bytes).map(|memory| Some(Arc::new(memory))),
+        };
         for index in 0..info.queues {
             let (offset, bytes) = uapi::descriptors_of(index, info.depth);
             let room = usize::from(info.depth) * device.request_bytes();
@@ -316,7 +307,7 @@ impl Devices {
                 file: Arc::clone(&file),
                 index,
                 descriptors: Mapping::of_driver(&file, offset, bytes).map_err(unmapped)?,
-                memory: Arc::new(Mapping::anonymous(room).map_err(unmapped)?),
+                memory: memory(room).map_err(unmapped)?,
             });
         }
         // Devices begin on different reactors, so that many with one queue share the work.
@@ -328,23 +319,13 @@ impl Devices {
         Ok(())
     }
 
-    fn wanted(&self, control: &Control, volume: &Volume, shape: Shape) -> DeviceInfo {
-        let queues = u16::try_from(self.reactors.len()).unwrap_or(u16::MAX);
-        let recovery = feature::USER_RECOVERY | feature::USER_RECOVERY_REISSUE;
-        let identity = volume.identity();
-        DeviceInfo {
-            queues: shape.queues.unwrap_or(queues),
-            depth: shape.depth.unwrap_or(UBLK_DEPTH),
-            state: 0,
-            request_bytes: UBLK_REQUEST_BYTES,
-            number: shape.number.unwrap_or(uapi::ANY_DEVICE),
-            features: match identity {
-                Some(_) if control.has(recovery) => recovery,
-                _ => 0,
-            },
-            note: note(identity.unwrap_or_default()),
-            server: 0,
-        }
+    /// For how many tags of all devices it is lent memory.
+    fn lent(&self) -> u32 {
+        let desk = self.desk();
+        let infos = desk.values().map(|device| device.info());
+        let lent = infos.filter(|info| info.lends());
+        lent.map(|info| u32::from(info.queues) * u32::from(info.depth))
+            .sum()
     }
 
     /// The volume that a device of a server before this one shows.
@@ -374,7 +355,7 @@ impl Devices {
             let why = format!("another server has it, process {}", info.server);
             return Err(UblkError::new(kind, what, why, "ask that one"));
         }
-        if info.note & MARK_BITS != MARK {
+        if !is_ours(&info) {
             let why = "it was made by another kind of server";
             return Err(UblkError::new(kind, what, why, "ask that one"));
         }
@@ -386,22 +367,6 @@ impl Devices {
     }
 }
 
-/// What a device carries that shows the volume of this identity.
-fn note(identity: u64) -> u64 {
-    identity & !MARK_BITS | MARK
-}
-
-fn params(volume: &Volume) -> Params {
-    Params {
-        is_read_only: volume.access() == Access::Read,
-        logical_shift: 9,
-        physical_shift: 12,
-        request_bytes: UBLK_REQUEST_BYTES,
-        size: volume.size(),
-        discard_bytes: UBLK_DISCARD_BYTES,
-    }
-}
-
 fn told(device: &Device) -> Attached {
     let info = device.info();
     Attached {
@@ -410,6 +375,7 @@ fn told(device: &Device) -> Attached {
         queues: info.queues,
         depth: info.depth,
         is_read_only: device.volume().access() == Access::Read,
+        is_zero_copy: info.lends(),
     }
 }
 

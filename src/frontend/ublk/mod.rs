@@ -8,10 +8,13 @@ mod control;
 mod device;
 mod devices;
 mod error;
+mod home;
 mod occupants;
 mod queue;
+mod shape;
 mod uapi;
 
-pub use devices::{Attached, Devices, Shape};
+pub use devices::{Attached, Devices};
 pub use error::{UblkError, UblkErrorKind};
+pub use shape::Shape;
 pub use uapi::DEPTH_MAX;

@@ -5,7 +5,8 @@
 //! waits for the next with the same command. All commands of a turn leave with one system call.
 //!
 //! The driver copies the data of a write to the memory of its tag before it tells of the write, and
-//! whoever wrote it cannot change that copy. So what is hashed is what is stored.
+//! whoever wrote it cannot change that copy. So what is hashed is what is stored. Where nothing
+//! looks at the data it lends the memory of the request instead, and nothing is copied.
 //!
 //! Whoever uses the device goes on when this server is killed and another takes over, and knows
 //! nothing of it. So no write is answered while it is in the memory of this process only.
@@ -15,9 +16,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::device::Device;
+use super::home::Home;
 use super::uapi;
 use super::uapi::{DESCRIPTOR_BYTES, Descriptor, What, io};
-use crate::base::{Answer, Buf, Durability, Error, Op, Refusal, Request, Ticket, ZeroMode};
+use crate::base::{Answer, Error, Refusal, Request, Ticket};
 use crate::env;
 use crate::env::{FileHandle, Mapping, Signal};
 use crate::volume::qos::Direction;
@@ -30,8 +32,8 @@ pub(super) struct QueueParts {
     pub(super) file: FileHandle,
     pub(super) index: u16,
     pub(super) descriptors: Mapping,
-    /// Room for the data of every tag.
-    pub(super) memory: Arc<Mapping>,
+    /// Room for the data of every tag; `None` where the driver lends it.
+    pub(super) memory: Option<Arc<Mapping>>,
 }
 
 /// A queue at work.
@@ -41,7 +43,7 @@ struct Queue {
     file: FileHandle,
     index: u16,
     descriptors: Mapping,
-    memory: Arc<Mapping>,
+    memory: Option<Arc<Mapping>>,
     request_bytes: usize,
     flow: Flow,
     /// Requests that are being served.
@@ -85,37 +87,43 @@ pub(super) async fn serve(parts: QueueParts) {
 
 impl Queue {
     async fn serve_tag(self: Rc<Self>, tag: u16) {
-        let address = self.memory.address(self.place(tag));
+        let home = match self.home(tag) {
+            Ok(home) => home,
+            Err(error) => return self.tag_stopped(-error.raw_os_error().unwrap_or(libc::EIO)),
+        };
         let mut command = io::FETCH;
-        let mut words = uapi::io_words(self.index, tag, 0, address);
+        let mut words = uapi::io_words(self.index, tag, 0, home.address());
         loop {
-            let told = env::drive(&self.file, command, words, &self.memory).await;
+            let told = env::drive(&self.file, command, words, home.handed()).await;
             let device = match told {
                 io::OK => self.device.borrow().clone(),
-                _ => return self.tag_stopped(told),
+                _ => {
+                    home.give_up();
+                    return self.tag_stopped(told);
+                }
             };
             let Some(device) = device.filter(|device| !device.is_leaving()) else {
                 // Not answered, so it is asked again of the server that comes next.
                 return;
             };
             self.serving.set(self.serving.get() + 1);
-            let result = self.answer(device.volume(), tag).await;
+            let result = self.answer(device.volume(), tag, &home).await;
             self.serving.set(self.serving.get() - 1);
             if device.is_leaving() {
                 self.changed.wake_all();
             }
             command = io::COMMIT_AND_FETCH;
-            words = uapi::io_words(self.index, tag, result, address);
+            words = uapi::io_words(self.index, tag, result, home.address());
         }
     }
 
     /// Serves the request of `tag`: bytes moved, or a negative error number.
-    async fn answer(&self, volume: &Volume, tag: u16) -> i32 {
+    async fn answer(&self, volume: &Volume, tag: u16, home: &Home) -> i32 {
         let mut descriptor = [0; DESCRIPTOR_BYTES];
         let at = usize::from(tag) * DESCRIPTOR_BYTES;
         self.descriptors.load(at, &mut descriptor);
         let done = match Descriptor::decode(&descriptor) {
-            Some(asked) => self.request(volume, tag, asked).await,
+            Some(asked) => self.request(volume, tag, home, asked).await,
             None => Err(Error::Refused(Refusal::NotSupported)),
         };
         match done {
@@ -124,7 +132,13 @@ impl Queue {
         }
     }
 
-    async fn request(&self, volume: &Volume, tag: u16, asked: Descriptor) -> Result<usize, Error> {
+    async fn request(
+        &self,
+        volume: &Volume,
+        tag: u16,
+        home: &Home,
+        asked: Descriptor,
+    ) -> Result<usize, Error> {
         let direction = match asked.what {
             What::Read => Some(Direction::Read),
             What::Write => Some(Direction::Write),
@@ -135,7 +149,7 @@ impl Queue {
             return Err(Error::Refused(Refusal::Invalid));
         }
         let turn = match direction {
-            Some(direction) if volume.is_limited() => {
+            Some(direction) if volume.is_limited() && self.memory.is_some() => {
                 let bytes = asked.at.len();
                 let waiting = volume.wait_without_memory(&self.flow, direction, bytes);
                 waiting.await?
@@ -144,12 +158,12 @@ impl Queue {
         };
         let request = Request {
             ticket: Ticket::new(tag.into()),
-            op: self.op(tag, asked),
+            op: home.op(asked),
         };
         let reply = volume.serve(&self.flow, request, turn).await;
         match reply.result? {
             Answer::Data(data) => {
-                self.memory.store(self.place(tag), &data);
+                home.fill(&data);
                 Ok(data.len())
             }
             Answer::Done if direction.is_some() => Ok(asked.at.len()),
@@ -157,39 +171,12 @@ impl Queue {
         }
     }
 
-    fn op(&self, tag: u16, asked: Descriptor) -> Op {
-        let durability = match asked.is_durable {
-            true => Durability::Durable,
-            false => Durability::Written,
-        };
-        let at = asked.at;
-        match asked.what {
-            What::Read => Op::Read { at },
-            What::Write => {
-                let mut data = Buf::new(at.len());
-                self.memory.load(self.place(tag), &mut data);
-                Op::Write {
-                    offset: at.offset(),
-                    data,
-                    durability,
-                }
-            }
-            What::Flush => Op::Flush,
-            What::Discard => Op::Discard { at, durability },
-            What::WriteZeroes => Op::WriteZeroes {
-                at,
-                mode: ZeroMode {
-                    may_unmap: !asked.keeps_space,
-                    only_if_fast: false,
-                },
-                durability,
-            },
+    fn home(&self, tag: u16) -> std::io::Result<Home> {
+        let from = usize::from(tag) * self.request_bytes;
+        match &self.memory {
+            Some(memory) => Ok(Home::Memory(Arc::clone(memory), from)),
+            None => Home::lent(),
         }
-    }
-
-    /// Where the data of a tag is in the memory.
-    fn place(&self, tag: u16) -> usize {
-        usize::from(tag) * self.request_bytes
     }
 
     fn tag_stopped(&self, told: i32) {

@@ -56,6 +56,8 @@ const fn encode(direction: u32, number: u32) -> u32 {
 
 /// What the driver can do, and what a device wants of it: bits of `UBLK_F_*`.
 pub(super) mod feature {
+    /// Who serves a device may be lent the memory of requests, instead of getting a copy.
+    pub(in super::super) const SUPPORT_ZERO_COPY: u64 = 1 << 0;
     /// A device outlives its server, and waits for the next.
     pub(in super::super) const USER_RECOVERY: u64 = 1 << 3;
     /// What a server had not answered is asked again of the next.
@@ -64,6 +66,8 @@ pub(super) mod feature {
     pub(in super::super) const CMD_IOCTL_ENCODE: u64 = 1 << 6;
     /// A running device can be told a new size.
     pub(in super::super) const UPDATE_SIZE: u64 = 1 << 10;
+    /// That memory comes with the request, and goes with its answer.
+    pub(in super::super) const AUTO_BUF_REG: u64 = 1 << 11;
 }
 
 /// `struct ublksrv_ctrl_cmd`, in bytes.
@@ -134,6 +138,11 @@ pub(super) mod state {
 impl DeviceInfo {
     pub(super) const BYTES: usize = 64;
 
+    /// Whether its server is lent the memory of requests.
+    pub(super) fn lends(&self) -> bool {
+        self.features & feature::AUTO_BUF_REG != 0
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut to = vec![0; Self::BYTES];
         put(&mut to, 0, &self.queues.to_ne_bytes());
@@ -161,7 +170,7 @@ impl DeviceInfo {
     }
 }
 
-/// What a device's disk is like: `struct ublk_params`, as far as its parts for discards.
+/// What a device's disk is like: `struct ublk_params`, as far as `dma`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Params {
     pub(super) is_read_only: bool,
@@ -173,19 +182,23 @@ pub(super) struct Params {
     pub(super) size: u64,
     /// What one discard or writing of zeroes is about at most, in bytes.
     pub(super) discard_bytes: u64,
+    /// What the memory of requests is aligned to, in bytes, where that matters: it is lent.
+    pub(super) memory_align: Option<u32>,
 }
 
 impl Params {
-    pub(super) const BYTES: usize = 60;
+    pub(super) const BYTES: usize = Self::LENGTH as usize;
+    const LENGTH: u32 = 116;
     const TYPE_BASIC: u32 = 1;
-    const TYPE_DISCARD: u32 = 2;
+    const TYPE_DISCARD: u32 = 1 << 1;
+    const TYPE_DMA_ALIGN: u32 = 1 << 4;
     const READ_ONLY: u32 = 1;
     const VOLATILE_CACHE: u32 = 1 << 2;
     const FUA: u32 = 1 << 3;
 
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut to = vec![0; Self::BYTES];
-        let (attributes, types) = match self.is_read_only {
+        let (attributes, mut types) = match self.is_read_only {
             true => (Self::READ_ONLY, Self::TYPE_BASIC),
             false => (
                 Self::VOLATILE_CACHE | Self::FUA,
@@ -197,7 +210,12 @@ impl Params {
                 .unwrap_or(u32::MAX)
                 .to_ne_bytes()
         };
-        put(&mut to, 0, &60_u32.to_ne_bytes());
+        if let Some(align) = self.memory_align {
+            types |= Self::TYPE_DMA_ALIGN;
+            // A mask, as the kernel has it (`queue_limits.dma_alignment`).
+            put(&mut to, 108, &(align - 1).to_ne_bytes());
+        }
+        put(&mut to, 0, &Self::LENGTH.to_ne_bytes());
         put(&mut to, 4, &types.to_ne_bytes());
         put(&mut to, 8, &attributes.to_ne_bytes());
         let optimal = self.physical_shift;
@@ -215,12 +233,36 @@ impl Params {
         to
     }
 
-    /// The size in bytes and whether it is read-only, of what the driver says.
-    pub(super) fn decode(from: &[u8]) -> (u64, bool) {
-        let sectors = u64::from_ne_bytes(take(from, 24));
-        let attributes = u32::from_ne_bytes(take(from, 8));
-        (sectors * SECTOR, attributes & Self::READ_ONLY != 0)
+    /// Room for what the driver says.
+    pub(super) fn room() -> Vec<u8> {
+        let mut room = vec![0; Self::BYTES];
+        put(&mut room, 0, &Self::LENGTH.to_ne_bytes());
+        room
     }
+
+    /// What the driver says, as far as [`Known`] has it.
+    pub(super) fn decode(from: &[u8]) -> Known {
+        let types = u32::from_ne_bytes(take(from, 4));
+        let attributes = u32::from_ne_bytes(take(from, 8));
+        let sectors = u64::from_ne_bytes(take(from, 24));
+        let align_mask = u32::from_ne_bytes(take(from, 108));
+        Known {
+            size: sectors * SECTOR,
+            is_read_only: attributes & Self::READ_ONLY != 0,
+            memory_align: match types & Self::TYPE_DMA_ALIGN {
+                0 => None,
+                _ => align_mask.checked_add(1),
+            },
+        }
+    }
+}
+
+/// What a server wants to know of a disk that one before it has shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Known {
+    pub(super) size: u64,
+    pub(super) is_read_only: bool,
+    pub(super) memory_align: Option<u32>,
 }
 
 /// A request, as its descriptor tells it: `struct ublksrv_io_desc`.
@@ -319,15 +361,26 @@ mod tests {
             request_bytes: 1 << 19,
             size: 1 << 30,
             discard_bytes: 1 << 30,
+            memory_align: None,
+        };
+        let known = |size, is_read_only, memory_align| Known {
+            size,
+            is_read_only,
+            memory_align,
         };
         let bytes = params.encode();
         assert_eq!(bytes[4..8], 3_u32.to_ne_bytes());
         assert_eq!(bytes[44..48], 4096_u32.to_ne_bytes());
-        assert_eq!(Params::decode(&bytes), (1 << 30, false));
+        assert_eq!(Params::decode(&bytes), known(1 << 30, false, None));
         params.is_read_only = true;
         let bytes = params.encode();
         assert_eq!(bytes[4..12], [1, 0, 0, 0, 1, 0, 0, 0]);
-        assert_eq!(Params::decode(&bytes), (1 << 30, true));
+        assert_eq!(Params::decode(&bytes), known(1 << 30, true, None));
+        params.memory_align = Some(512);
+        let bytes = params.encode();
+        assert_eq!(bytes[4..8], 0x11_u32.to_ne_bytes());
+        assert_eq!(bytes[108..112], 511_u32.to_ne_bytes());
+        assert_eq!(Params::decode(&bytes), known(1 << 30, true, Some(512)));
     }
 
     fn descriptor(flags: u32, sectors: u32, first: u64) -> Option<Descriptor> {
