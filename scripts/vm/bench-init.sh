@@ -58,24 +58,24 @@ prepare() {
 make_ours() {
     local size=${MIB}M name
     head -c 32 /dev/urandom >/run/key
-    quiet bedplate store create "${node}c" --key-file /run/key
-    quiet bedplate store create "${node}d"
-    quiet bedplate volume create sealed/v --size "$size" --store sealed="${node}c" \
+    quiet bedplate store create /dev/vdc --key-file /run/key
+    quiet bedplate store create /dev/vdd
+    quiet bedplate volume create sealed/v --size "$size" --store sealed=/dev/vdc \
         --key-file sealed=/run/key
-    quiet bedplate volume create plain/v --size "$size" --store plain="${node}d"
+    quiet bedplate volume create plain/v --size "$size" --store plain=/dev/vdd
     cat >/run/ours.toml <<-END
 		nbd = ["unix:/run/nbd.sock"]
 		control = "$BEDPLATE_CONTROL"
 		[raw.null]
 		url = "null:$size"
 		[raw.raw]
-		url = "${node}a"
+		url = "/dev/vda"
 		[store.sealed]
-		url = "${node}c"
+		url = "/dev/vdc"
 		key_file = "/run/key"
 		block_cache = "64M"
 		[store.plain]
-		url = "${node}d"
+		url = "/dev/vdd"
 		block_cache = "64M"
 	END
     bedplate serve --config /run/ours.toml >/run/ours.out 2>/run/ours.err &
@@ -90,9 +90,9 @@ make_ours() {
 
 make_rublk() {
     quiet rublk add null --number 1 --queue 1 --depth 128
-    quiet rublk add loop --number 3 --queue 1 --depth 128 -f "${node}b"
-    quiet mkfs.ext4 -q -F "${node}f"
-    mount -t ext4 "${node}f" /mnt
+    quiet rublk add loop --number 3 --queue 1 --depth 128 -f /dev/vdb
+    quiet mkfs.ext4 -q -F /dev/vdf
+    mount -t ext4 /dev/vdf /mnt
     cp /new.qcow2 /mnt/
     quiet rublk add qcow2 --number 6 --queue 1 --depth 128 -f /mnt/new.qcow2
 }
@@ -100,9 +100,9 @@ make_rublk() {
 # Deduplication and compression on, as ours; threads as its tools choose them.
 make_vdo() {
     local physical sectors=$((MIB * 2048))
-    quiet vdoformat --force --slab-bits=17 --logical-size="${MIB}M" "${node}e"
-    physical=$(($(blockdev --getsz "${node}e") / 8))
-    quiet dmsetup create vdo --table "0 $sectors vdo V4 ${node}e $physical 4096 32768 16380 \
+    quiet vdoformat --force --slab-bits=17 --logical-size="${MIB}M" /dev/vde
+    physical=$(($(blockdev --getsz /dev/vde) / 8))
+    quiet dmsetup create vdo --table "0 $sectors vdo V4 /dev/vde $physical 4096 32768 16380 \
 deduplication on compression on"
 }
 
@@ -159,16 +159,16 @@ set -E
 prepare
 # shellcheck source=/dev/null
 source /settings
-# How disks are called, but for their letter.
-node=/dev/${DISK:-vd}
 say "Linux $(uname -r), $(rublk --version)"
-make_ours
-make_rublk
-make_vdo
+for name in ours rublk vdo; do
+    say "making the devices of $name"
+    "make_$name"
+done
 # Blocks that were never written are faster than any others.
 for line in "${devices[@]}"; do
-    [[ $line == null* ]] ||
-        use "${line##*|}" --rw=write --bs=256k --iodepth=4 --refill_buffers >/run/fill.json
+    [[ $line != null* ]] || continue
+    say "writing ${line##*|} from end to end"
+    use "${line##*|}" --rw=write --bs=256k --iodepth=4 --refill_buffers >/run/fill.json
 done
 say 'devices are ready'
 for ((round = 1; round <= ROUNDS; round++)); do
