@@ -69,6 +69,10 @@ impl Backend for Checked {
         self.geometry
     }
 
+    fn sector(&self) -> u64 {
+        self.medium.sector()
+    }
+
     async fn read(&self, at: Extent, buf: Buf) -> Result<Buf> {
         self.check(at)?;
         assert_eq!(buf.len(), at.len(), "a buffer as long as what is read");

@@ -27,6 +27,7 @@ use space::Space;
 pub struct File {
     handle: FileHandle,
     geometry: Geometry,
+    sector: u64,
     memory_align: usize,
     space: Space,
 }
@@ -101,6 +102,7 @@ impl File {
                 preferred_block: 4096,
                 fast_zeroes: true,
             },
+            sector: if device { align.sector() } else { 512 },
             memory_align: align.memory,
         })
     }
@@ -109,6 +111,10 @@ impl File {
 impl Backend for File {
     fn geometry(&self) -> Geometry {
         self.geometry
+    }
+
+    fn sector(&self) -> u64 {
+        self.sector
     }
 
     async fn read(&self, at: Extent, mut buf: Buf) -> Result<Buf> {
@@ -222,6 +228,13 @@ struct Alignment {
     block: u64,
     /// Memory.
     memory: usize,
+}
+
+impl Alignment {
+    /// The sector of a device, in bytes, of which all direct I/O is.
+    fn sector(&self) -> u64 {
+        self.block.clamp(512, 4096)
+    }
 }
 
 /// Switches `file` to direct I/O and says what that wants, where all of the file can be reached

@@ -325,6 +325,10 @@ impl Backend for Iscsi {
         }
     }
 
+    fn sector(&self) -> u64 {
+        self.disk().block.clamp(512, 4096)
+    }
+
     // Boxed, all of it: else the futures of all requests would be larger, those of other backends
     // too.
 

@@ -66,6 +66,12 @@ pub trait Backend {
     /// What this backend is like.
     fn geometry(&self) -> Geometry;
 
+    /// The sector of what has sectors, in bytes, 512 to 4096: what was ever written to it counts in
+    /// them, as partition tables do. 512 for what has none.
+    fn sector(&self) -> u64 {
+        512
+    }
+
     /// Fills all of `buf`, which is as long as `at`, from `at`. Bytes never written read as zero.
     ///
     /// # Errors
@@ -183,6 +189,10 @@ macro_rules! each {
 impl Backend for Medium {
     fn geometry(&self) -> Geometry {
         each!(self, backend => backend.geometry())
+    }
+
+    fn sector(&self) -> u64 {
+        each!(self, backend => backend.sector())
     }
 
     async fn read(&self, at: Extent, buf: Buf) -> Result<Buf> {

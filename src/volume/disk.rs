@@ -72,11 +72,19 @@ impl Disk {
         each_awaited!(self, disk => disk.write(offset, data, durability))
     }
 
-    /// What memory that is lent must be aligned to, in bytes, for requests of whole `block`s;
-    /// `None` if the disk looks at what it reads and writes, or keeps it.
-    pub fn lent_align(&self, block: u64) -> Option<u32> {
+    /// The sector that clients see, in bytes.
+    pub fn sector(&self) -> u64 {
         match self {
-            Self::Raw(disk) => disk.lent_align(block),
+            Self::Raw(disk) => disk.sector(),
+            Self::Encrypted(_) | Self::Stored(_) => 512,
+        }
+    }
+
+    /// What memory that is lent must be aligned to, in bytes, for requests of whole sectors; `None`
+    /// if the disk looks at what it reads and writes, or keeps it.
+    pub fn lent_align(&self) -> Option<u32> {
+        match self {
+            Self::Raw(disk) => disk.lent_align(),
             Self::Encrypted(_) | Self::Stored(_) => None,
         }
     }

@@ -303,10 +303,15 @@ impl Volume {
         }
     }
 
-    /// What memory that is lent must be aligned to, in bytes, for requests of whole `block`s;
-    /// `None` if they need memory of this process.
-    pub fn lent_align(&self, block: u64) -> Option<u32> {
-        self.disk.lent_align(block)
+    /// The sector of a disk that has sectors, in bytes, 512 to 4096.
+    pub fn sector(&self) -> u64 {
+        self.disk.sector()
+    }
+
+    /// What memory that is lent must be aligned to, in bytes, for requests of whole sectors; `None`
+    /// if they need memory of this process.
+    pub fn lent_align(&self) -> Option<u32> {
+        self.disk.lent_align()
     }
 
     /// The disk beneath it.

@@ -80,10 +80,15 @@ impl RawDisk {
         self.settle(durability).await
     }
 
-    /// What memory that is lent must be aligned to, in bytes, for requests of whole `block`s;
-    /// `None` if they need memory of this process.
-    pub fn lent_align(&self, block: u64) -> Option<u32> {
-        let is_whole = block.is_multiple_of(self.block);
+    /// The sector of what it rests on, in bytes.
+    pub fn sector(&self) -> u64 {
+        self.backend.sector()
+    }
+
+    /// What memory that is lent must be aligned to, in bytes, for requests of whole sectors; `None`
+    /// if they need memory of this process.
+    pub fn lent_align(&self) -> Option<u32> {
+        let is_whole = self.sector().is_multiple_of(self.block);
         self.backend.lent_align().filter(|_| is_whole)
     }
 

@@ -43,7 +43,7 @@ impl Shape {
         // Wherever they are served; so those that are taken back all find a place again.
         let tags = lent + u32::from(queues) * u32::from(depth);
         let has_places = tags <= BUFFER_PLACES.into();
-        if control.has(zero_copy) && has_places && lent_align(volume).is_some() {
+        if control.has(zero_copy) && has_places && volume.lent_align().is_some() {
             features |= zero_copy;
         }
         DeviceInfo {
@@ -72,9 +72,9 @@ pub(super) fn is_ours(info: &DeviceInfo) -> bool {
 /// What the disk of a device is like that shows `volume`.
 pub(super) fn params(info: &DeviceInfo, volume: &Volume) -> Params {
     Params {
-        memory_align: lent_align(volume).filter(|_| info.lends()),
+        memory_align: volume.lent_align().filter(|_| info.lends()),
         is_read_only: volume.access() == Access::Read,
-        logical_shift: 9,
+        logical_shift: sector_shift(volume),
         physical_shift: 12,
         request_bytes: UBLK_REQUEST_BYTES,
         size: volume.size(),
@@ -84,16 +84,17 @@ pub(super) fn params(info: &DeviceInfo, volume: &Volume) -> Params {
 
 /// Whether a device that is `known` to be like this can show `volume`.
 pub(super) fn can_show(info: &DeviceInfo, known: Known, volume: &Volume) -> bool {
-    let takes_lent = |volume| match (lent_align(volume), known.memory_align) {
+    let takes_lent = |volume: &Volume| match (volume.lent_align(), known.memory_align) {
         (Some(wanted), Some(align)) => align >= wanted,
         _ => false,
     };
     known.size <= volume.size()
+        && known.logical_shift == sector_shift(volume)
         && known.is_read_only == (volume.access() == Access::Read)
         && (!info.lends() || takes_lent(volume))
 }
 
-/// What memory must be aligned to that is lent for requests to `volume`, if that can be.
-fn lent_align(volume: &Volume) -> Option<u32> {
-    volume.lent_align(uapi::SECTOR)
+/// The sector of a device that shows `volume`, as a power of two.
+fn sector_shift(volume: &Volume) -> u8 {
+    u8::try_from(volume.sector().trailing_zeros()).expect("there are 64 bits")
 }

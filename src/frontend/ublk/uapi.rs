@@ -249,6 +249,7 @@ impl Params {
         Known {
             size: sectors * SECTOR,
             is_read_only: attributes & Self::READ_ONLY != 0,
+            logical_shift: from[12],
             memory_align: match types & Self::TYPE_DMA_ALIGN {
                 0 => None,
                 _ => align_mask.checked_add(1),
@@ -262,6 +263,7 @@ impl Params {
 pub(super) struct Known {
     pub(super) size: u64,
     pub(super) is_read_only: bool,
+    pub(super) logical_shift: u8,
     pub(super) memory_align: Option<u32>,
 }
 
@@ -366,6 +368,7 @@ mod tests {
         let known = |size, is_read_only, memory_align| Known {
             size,
             is_read_only,
+            logical_shift: 9,
             memory_align,
         };
         let bytes = params.encode();
