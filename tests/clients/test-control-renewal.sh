@@ -27,10 +27,12 @@ for at in "${slots[@]}"; do
     dd if=store.img of="slots.$at" bs=4096 count=1 skip="$at" status=none
 done
 
-# Somebody writes all the time.
-fio --name=busy --ioengine=nbd --uri="$(uri main/busy)" --rw=randwrite --bs=4k --iodepth=8 \
-    --size=32M --time_based --runtime=60 --rate_iops=500 >fio.txt 2>&1 &
+# Somebody writes all the time. Without its server this fio may complain without end, so it ends
+# with it, however that ends: all of it, as its jobs are threads.
+fio --thread --name=busy --ioengine=nbd --uri="$(uri main/busy)" --rw=randwrite --bs=4k \
+    --iodepth=8 --size=32M --time_based --runtime=60 --rate_iops=500 >/dev/null 2>&1 &
 fio=$!
+trap 'kill -KILL $fio 2>/dev/null || true; [[ -z $server_pid ]] || stop' EXIT
 "$BEDPLATE" key add main "${first[@]}" --new-key-file other.key --label other
 refuse 1 'main: these other keys would not open it any more: 1' key reencrypt main "${first[@]}"
 refuse 1 'main: no key was named' key reencrypt main
@@ -45,8 +47,8 @@ expect_equal '["first"]' "$("$BEDPLATE" key list main --json | jq -c '[.keys[].l
 "$BEDPLATE" store repack main --detach
 [[ $(shown) != null ]] || fail "nothing is under way"
 kill -KILL "$server_pid"
-wait "$server_pid" || true
-wait "$fio" || true
+kill -KILL "$fio"
+wait "$server_pid" "$fio" || true
 serve "${on[@]}"
 for _ in {1..3000}; do
     [[ $(shown) != null ]] || break
