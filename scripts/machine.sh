@@ -48,13 +48,8 @@ fetch_kernel() {
     fi
     kernel=$vm/$package
     version=${package#linux-image-}
-    mkdir -p "$vm"
-    # One at a time, when several scripts want it at once.
-    (
-        flock 8
-        [[ -e $kernel/boot/vmlinuz-$version ]] || unpack_kernel "$package"
-    ) 8>"$vm/fetch.lock"
-    vmlinuz=$kernel/boot/vmlinuz-$version
+    unpack_kernel "$package"
+    use_kernel "$kernel"
 }
 
 # use_kernel FOLDER takes another one instead: packages of Debian, unpacked into one folder with
@@ -73,20 +68,25 @@ use_kernel() {
     [[ -e $kernel/lib/modules/$version/modules.dep ]] || depmod -b "$kernel" "$version"
 }
 
-# unpack_kernel PACKAGE fetches it from apt into the folder $kernel.
+# unpack_kernel PACKAGE... fetches the packages of the kernel $version from the suite that is open,
+# and unpacks them into the folder $kernel, unless that is there.
 unpack_kernel() {
-    local deb
-    rm -rf "$kernel.new"
-    mkdir -p "$kernel.new"
-    (cd "$kernel.new" && apt-get -q -o APT::Sandbox::User=root download "$1") >&2 ||
-        die "could not fetch $1; type: apt-get update"
-    for deb in "$kernel.new"/*.deb; do
-        dpkg -x "$deb" "$kernel.new"
-        rm "$deb"
-    done
-    [[ -e $kernel.new/lib ]] || ln -s usr/lib "$kernel.new/lib"
-    depmod -b "$kernel.new" "$version"
-    mv "$kernel.new" "$kernel"
+    mkdir -p "$vm"
+    # One at a time, when several scripts want it at once.
+    (
+        flock 8
+        [[ ! -d $kernel ]] || exit 0
+        rm -rf "$kernel.new"
+        mkdir "$kernel.new"
+        download "$kernel.new" "$@"
+        for deb in "$kernel.new"/*.deb; do
+            dpkg -x "$deb" "$kernel.new"
+            rm "$deb"
+        done
+        [[ -e $kernel.new/lib ]] || ln -s usr/lib "$kernel.new/lib"
+        depmod -b "$kernel.new" "$version"
+        mv "$kernel.new" "$kernel"
+    ) 8>"$vm/fetch.lock"
 }
 
 # fetch_newest_kernel is the same with the newest that any Debian has, from the backports of the one
@@ -98,22 +98,13 @@ fetch_newest_kernel() {
         sed -n 's/^ *Depends: \(linux-image-.*\)$/\1/p' | head -n 1)
     version=${package#linux-image-}
     kernel=$vm/newest-$version
-    if [[ ! -d $kernel ]]; then
-        packages=("$package")
-        # Where its parts are from Linux 7 on.
-        for part in base binary modules; do
-            ! apt-cache "${suite_words[@]}" show "linux-$part-$version" >/dev/null 2>&1 ||
-                packages+=("linux-$part-$version")
-        done
-        rm -rf "$kernel.new"
-        mkdir -p "$kernel.new"
-        download "$kernel.new" "${packages[@]}"
-        for part in "$kernel.new"/*.deb; do
-            dpkg -x "$part" "$kernel.new"
-            rm "$part"
-        done
-        mv "$kernel.new" "$kernel"
-    fi
+    packages=("$package")
+    # Where its parts are from Linux 7 on.
+    for part in base binary modules; do
+        ! apt-cache "${suite_words[@]}" show "linux-$part-$version" >/dev/null 2>&1 ||
+            packages+=("linux-$part-$version")
+    done
+    unpack_kernel "${packages[@]}"
     close_suite
     use_kernel "$kernel"
 }
@@ -124,6 +115,10 @@ fetch_package() {
     download "$3" "$2"
     close_suite
 }
+
+# How apt is asked of the suite that is open: at first this machine's own.
+own_words=(-q -o APT::Sandbox::User=root)
+suite_words=("${own_words[@]}")
 
 # open_suite SUITE has apt look at another suite of Debian, with the words in $suite_words: with
 # lists of packages of its own, so a machine without that suite stays one.
@@ -144,11 +139,13 @@ open_suite() {
 
 # download FOLDER PACKAGE... fetches packages of the suite that is open.
 download() {
-    (cd "$1" && apt-get "${suite_words[@]}" download "${@:2}") >&2 || die "could not fetch ${*:2}"
+    (cd "$1" && apt-get "${suite_words[@]}" download "${@:2}") >&2 ||
+        die "could not fetch ${*:2}; type: apt-get update"
 }
 
 close_suite() {
     rm -rf "$suite_lists"
+    suite_words=("${own_words[@]}")
 }
 
 # begin_tree FOLDER makes the folder of what is to be in a machine, $tree, with the folders that all

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
-use io_uring::{opcode, types};
+use io_uring::{opcode, squeue, types};
 
 use super::reactor::plain;
 use super::ring::{Keep, Operation, StorageNote, count};
@@ -33,9 +33,8 @@ pub async fn write_at(file: &FileHandle, offset: u64, buf: Buf) -> (io::Result<u
 /// # Errors
 /// What `fdatasync(2)` gives. After an error nothing is known about earlier writes.
 pub async fn fdatasync(file: &FileHandle) -> io::Result<()> {
-    let _note = StorageNote::new();
     let entry = opcode::Fsync::new(fd(file)).flags(types::FsyncFlags::DATASYNC);
-    count(plain(file, entry.build()).await).map(drop)
+    on_storage(file, entry.build()).await.map(drop)
 }
 
 /// Manipulates the space of `file` in `at` as `mode` says, as `fallocate(2)`.
@@ -47,12 +46,17 @@ pub async fn fallocate(
     mode: rustix::fs::FallocateFlags,
     at: Extent,
 ) -> io::Result<()> {
-    let _note = StorageNote::new();
     let mode = i32::try_from(mode.bits()).expect("a flag of fallocate(2)");
     let entry = opcode::Fallocate::new(fd(file), at.bytes())
         .offset(at.offset())
         .mode(mode);
-    count(plain(file, entry.build()).await).map(drop)
+    on_storage(file, entry.build()).await.map(drop)
+}
+
+/// Runs an operation on storage that touches no memory of this process. Gives the kernel's result.
+pub(super) async fn on_storage(file: &FileHandle, entry: squeue::Entry) -> io::Result<usize> {
+    let _note = StorageNote::new();
+    count(plain(file, entry).await)
 }
 
 /// Reads from a file that has no offset, such as a pipe or an event.
@@ -66,11 +70,7 @@ async fn read(file: &FileHandle, offset: u64, mut buf: Buf) -> (io::Result<usize
     with_buf(file, entry.build(), buf).await
 }
 
-async fn with_buf(
-    file: &FileHandle,
-    entry: io_uring::squeue::Entry,
-    buf: Buf,
-) -> (io::Result<usize>, Buf) {
+async fn with_buf(file: &FileHandle, entry: squeue::Entry, buf: Buf) -> (io::Result<usize>, Buf) {
     let operation = Operation::new(Some(Arc::clone(file)), entry, Keep::Buf(buf));
     match operation.await {
         (result, Keep::Buf(buf)) => (count(result), buf),

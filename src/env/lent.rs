@@ -7,9 +7,7 @@ use std::io;
 use io_uring::opcode;
 
 use super::current;
-use super::fs::{FileHandle, fd};
-use super::reactor::plain;
-use super::ring::{StorageNote, count};
+use super::fs::{FileHandle, fd, on_storage};
 use crate::base::{Extent, Lent};
 
 /// A place in the table of this thread's ring, where a driver puts memory that it lends. It is
@@ -48,11 +46,10 @@ pub async fn read_to(
     memory: Lent,
     done: usize,
 ) -> io::Result<usize> {
-    let _note = StorageNote::new();
     let part = Part::new(at, done);
     let to = std::ptr::without_provenance_mut(done);
     let entry = opcode::ReadFixed::new(fd(file), to, part.bytes, memory.0);
-    count(plain(file, entry.offset(part.offset).build()).await)
+    on_storage(file, entry.offset(part.offset).build()).await
 }
 
 /// Writes what is missing of `at` in `file` from `memory`, of which `done` bytes are written
@@ -66,11 +63,10 @@ pub async fn write_from(
     memory: Lent,
     done: usize,
 ) -> io::Result<usize> {
-    let _note = StorageNote::new();
     let part = Part::new(at, done);
     let from = std::ptr::without_provenance(done);
     let entry = opcode::WriteFixed::new(fd(file), from, part.bytes, memory.0);
-    count(plain(file, entry.offset(part.offset).build()).await)
+    on_storage(file, entry.offset(part.offset).build()).await
 }
 
 /// What of a request is to be done still. Addresses in memory that a driver has registered count

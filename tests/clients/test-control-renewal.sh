@@ -32,7 +32,7 @@ done
 fio --thread --name=busy --ioengine=nbd --uri="$(uri main/busy)" --rw=randwrite --bs=4k \
     --iodepth=8 --size=32M --time_based --runtime=60 --rate_iops=500 >/dev/null 2>&1 &
 fio=$!
-trap 'kill -KILL $fio 2>/dev/null || true; [[ -z $server_pid ]] || stop' EXIT
+trap '[[ -z $fio ]] || kill -KILL $fio || true; [[ -z $server_pid ]] || stop' EXIT
 "$BEDPLATE" key add main "${first[@]}" --new-key-file other.key --label other
 refuse 1 'main: these other keys would not open it any more: 1' key reencrypt main "${first[@]}"
 refuse 1 'main: no key was named' key reencrypt main
@@ -49,6 +49,7 @@ expect_equal '["first"]' "$("$BEDPLATE" key list main --json | jq -c '[.keys[].l
 kill -KILL "$server_pid"
 kill -KILL "$fio"
 wait "$server_pid" "$fio" || true
+fio=
 serve "${on[@]}"
 for _ in {1..3000}; do
     [[ $(shown) != null ]] || break

@@ -42,6 +42,19 @@ stop() {
     ! grep -i panic server.err || fail "the server panicked"
 }
 
+# lends_memory prints whether the kernel has what takes no copies of requests: Linux 6.16 is the
+# first.
+lends_memory() {
+    local oldest
+    oldest=$(printf '%s\n' 6.16 "$(uname -r)" | sort -V | head -n 1)
+    jq -n --arg oldest "$oldest" '$oldest == "6.16"'
+}
+
+# is_zero_copy NAME prints whether the volume is attached so.
+is_zero_copy() {
+    bedplate status --json | jq -r ".devices[] | select(.volume == \"$1\") | .zero_copy"
+}
+
 # kill_server has it end as a crash would.
 kill_server() {
     kill -KILL "$server_pid"

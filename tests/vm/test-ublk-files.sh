@@ -6,8 +6,7 @@
 set -euo pipefail
 source /tests/lib.sh
 modprobe -a ublk_drv loop dm-crypt xts xfs
-lends=false
-[[ $(printf '%s\n' 6.16 "$(uname -r)" | sort -V | head -n 1) != 6.16 ]] || lends=true
+lends=$(lends_memory)
 mib=16
 
 mkdir real fuse memory xfs
@@ -32,8 +31,7 @@ serve --raw fuse="$PWD/fuse/disk.img" --raw memory="$PWD/memory/disk.img" \
 check() {
     local device sum sector=${4:-512}
     device=$(bedplate attach "$1")
-    expect_equal "$1 $3" "$1 $(bedplate status --json |
-        jq -r ".devices[] | select(.volume == \"$1\") | .zero_copy")"
+    expect_equal "$1 $3" "$1 $(is_zero_copy "$1")"
     expect_equal "$1 $sector" "$1 $(blockdev --getss "$device")"
     said fio --name=x --filename="$device" --rw=randrw --size=${mib}M --ioengine=io_uring \
         --direct=1 --iodepth=16 --verify=crc32c --verify_fatal=1 --bsrange="$sector-256k" \

@@ -6,16 +6,9 @@
 set -euo pipefail
 source /tests/lib.sh
 modprobe ublk_drv
-# Linux 6.16 is the first that does.
-lends=false
-[[ $(printf '%s\n' 6.16 "$(uname -r)" | sort -V | head -n 1) != 6.16 ]] || lends=true
+lends=$(lends_memory)
 device=/dev/ublkb0
 mib=32
-
-# is_zero_copy NAME prints whether it is attached so.
-is_zero_copy() {
-    bedplate status --json | jq -r ".devices[] | select(.volume == \"$1\") | .zero_copy"
-}
 
 # use_device RW WORD... runs fio on the device.
 use_device() {

@@ -91,8 +91,9 @@ impl Queue {
             Ok(home) => home,
             Err(error) => return self.tag_stopped(-error.raw_os_error().unwrap_or(libc::EIO)),
         };
+        let address = home.address();
         let mut command = io::FETCH;
-        let mut words = uapi::io_words(self.index, tag, 0, home.address());
+        let mut words = uapi::io_words(self.index, tag, 0, address);
         loop {
             let told = env::drive(&self.file, command, words, home.handed()).await;
             let device = match told {
@@ -113,7 +114,7 @@ impl Queue {
                 self.changed.wake_all();
             }
             command = io::COMMIT_AND_FETCH;
-            words = uapi::io_words(self.index, tag, result, home.address());
+            words = uapi::io_words(self.index, tag, result, address);
         }
     }
 

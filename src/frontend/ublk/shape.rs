@@ -84,14 +84,12 @@ pub(super) fn params(info: &DeviceInfo, volume: &Volume) -> Params {
 
 /// Whether a device that is `known` to be like this can show `volume`.
 pub(super) fn can_show(info: &DeviceInfo, known: Known, volume: &Volume) -> bool {
-    let takes_lent = |volume: &Volume| match (volume.lent_align(), known.memory_align) {
-        (Some(wanted), Some(align)) => align >= wanted,
-        _ => false,
-    };
-    known.size <= volume.size()
-        && known.logical_shift == sector_shift(volume)
-        && known.is_read_only == (volume.access() == Access::Read)
-        && (!info.lends() || takes_lent(volume))
+    let now = params(info, volume);
+    known.size <= now.size
+        && known.logical_shift == now.logical_shift
+        && known.is_read_only == now.is_read_only
+        && now.memory_align.is_some() == info.lends()
+        && known.memory_align >= now.memory_align
 }
 
 /// The sector of a device that shows `volume`, as a power of two.
